@@ -1,0 +1,169 @@
+"""The heart: one update of D and G, and the training step that draws its batch and noise.
+
+`update(state, real, z, key)` is all the arithmetic, with its randomness given; `train_step(state, images)`
+draws batch, z and key as functions of (state.key, state.step) and calls it. Both are pure.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from gan_jax import axis as devices
+from gan_jax import data
+from gan_jax.config import Config
+from gan_jax.objectives import OBJECTIVES
+from gan_jax.penalties import PENALTIES
+from gan_jax.state import GanState, Params, make_networks, make_optimizers
+
+Metrics = dict[str, Array]
+Update = Callable[[GanState, Array, Array, Array], tuple[GanState, Metrics]]
+TrainStep = Callable[[GanState, Array], tuple[GanState, Metrics]]
+
+
+def _apply(net: nn.Module, params: Params, stats: Params, x: Array) -> tuple[Array, Params]:
+    """A net's output in training, and its new other collections."""
+    out, new_stats = net.apply({"params": params, **stats}, x, mutable=list(stats))
+    return out, dict(new_stats)
+
+
+def make_d_update(config: Config, image_shape: tuple[int, ...], axis: str | None) -> Update:
+    """`d_update(state, real [B, H, W, C], fake, key) -> (state, metrics)`."""
+    discriminator = make_networks(config, image_shape).discriminator
+    objective = OBJECTIVES[config.loss]
+    _, optimizer = make_optimizers(config)
+
+    def d_loss(params: Params, state: GanState, real: Array, fake: Array, key: Array) -> tuple[Array, Any]:
+        # One pass over both halves: larger matrix products, and one step of any state D carries.
+        logits, stats = _apply(discriminator, params, state.d_stats, jnp.concatenate([real, fake]))
+        real_logits, fake_logits = jnp.split(logits, 2)
+        loss = objective.d_loss(real_logits, fake_logits)
+        real_score, fake_score = objective.score(real_logits, fake_logits)
+        metrics = {"d_loss": loss, "real_score": real_score, "fake_score": fake_score}
+        d_apply = lambda images: _apply(discriminator, params, state.d_stats, images)[0]
+        for i, name in enumerate(config.penalty):
+            penalty_key = jax.random.fold_in(key, i)
+            penalty = PENALTIES[name](d_apply, real, fake, penalty_key, axis=axis)
+            metrics[f"{name}_penalty"] = penalty
+            loss = loss + state.hyperparams[name] * penalty
+        return loss, (metrics, stats)
+
+    def d_update(state: GanState, real: Array, fake: Array, key: Array) -> tuple[GanState, Metrics]:
+        gradients, (metrics, stats) = jax.grad(d_loss, has_aux=True)(state.d_params, state, real, fake, key)
+        gradients, metrics, stats = devices.mean((gradients, metrics, stats), axis)
+        updates, opt = optimizer.update(gradients, state.d_opt, state.d_params)
+        params = optax.apply_updates(state.d_params, updates)
+        if config.clip:
+            clip = state.hyperparams["clip"]
+            params = jax.tree.map(lambda p: jnp.clip(p, -clip, clip), params)
+        return state.replace(d_params=params, d_stats=stats, d_opt=opt), metrics
+
+    return d_update
+
+
+def make_update(config: Config, image_shape: tuple[int, ...], axis: str | None = None) -> Update:
+    """`update(state, real [n, B, H, W, C], z [n, B, z_dim], key) -> (state, metrics)`.
+
+    n = config.d_steps updates of D, each on its own batch and noise, then one of G on the last noise.
+    Images are floats in [−1, 1]; B is this device's share of the batch. With `axis`, gradients, metrics
+    and statistics are averaged over the devices of that mapped axis. Metrics are scalars; D's are those
+    of its last update, before it.
+    """
+    nets = make_networks(config, image_shape)
+    objective = OBJECTIVES[config.loss]
+    optimizer, _ = make_optimizers(config)
+    d_update = make_d_update(config, image_shape, axis)
+
+    def d_only(state: GanState, batch: tuple[Array, Array, Array]) -> tuple[GanState, None]:
+        real, z, key = batch
+        fake, g_stats = _apply(nets.generator, state.g_params, state.g_stats, z)
+        state, _ = d_update(state.replace(g_stats=devices.mean(g_stats, axis)), real, fake, key)
+        return state, None
+
+    def g_loss(fake: Array, state: GanState, real: Array) -> Array:
+        d_apply = partial(_apply, nets.discriminator, state.d_params, state.d_stats)
+        # D(real) is computed for the relativistic loss alone; the compiler drops it for the others.
+        return objective.g_loss(d_apply(real)[0], d_apply(fake)[0])
+
+    def update(state: GanState, real: Array, z: Array, key: Array) -> tuple[GanState, Metrics]:
+        keys = jax.random.split(key, config.d_steps)
+        state, _ = jax.lax.scan(d_only, state, (real[:-1], z[:-1], keys[:-1]))
+        # One generator forward serves both updates: D trains on its output, then G's gradient is pulled
+        # back through it. A second forward on the same z would give the same images, for 11% more work.
+        fake, pull_back, g_stats = jax.vjp(
+            lambda params: _apply(nets.generator, params, state.g_stats, z[-1]), state.g_params, has_aux=True
+        )
+        state, metrics = d_update(state, real[-1], fake, keys[-1])
+        loss, d_fake = jax.value_and_grad(g_loss)(fake, state, real[-1])
+        (gradients,) = pull_back(d_fake)
+        gradients, loss, g_stats = devices.mean((gradients, loss, g_stats), axis)
+        updates, opt = optimizer.update(gradients, state.g_opt, state.g_params)
+        params = optax.apply_updates(state.g_params, updates)
+        state = state.replace(
+            step=state.step + 1,
+            g_params=params,
+            g_stats=g_stats,
+            g_opt=opt,
+            g_ema=_average(state, params, config.ema),
+        )
+        return state, {**metrics, "g_loss": loss}
+
+    return update
+
+
+def _average(state: GanState, params: Params, decay: float) -> Params | None:
+    """The averaged parameters after this step. The decay ramps up from 0.1, so that the average forgets
+    the initial weights, which at a constant 0.999 would stay in it for thousands of steps."""  # fmt: skip
+    if state.g_ema is None:
+        return None
+    step = state.step.astype(jnp.float32)
+    ramped = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda average, p: average + (1.0 - ramped) * (p - average), state.g_ema, params)
+
+
+def make_train_step(config: Config, image_shape: tuple[int, ...], axis: str | None = None) -> TrainStep:
+    """`train_step(state, images uint8 [N, H, W, C]) -> (state, metrics)`: draws everything, then updates."""
+    update = make_update(config, image_shape, axis)
+
+    def train_step(state: GanState, images: Array) -> tuple[GanState, Metrics]:
+        order_key, noise_key = jax.random.split(state.key)
+        z_key, update_key = jax.random.split(jax.random.fold_in(noise_key, state.step))
+        batches = state.step * config.d_steps + jnp.arange(config.d_steps)
+        order, index = jax.lax.scan(partial(_next_batch, config, order_key), state.order, batches)
+        z = draw_z(config, z_key, (config.d_steps, config.batch_size))
+        real = data.to_float(images[devices.local(index, axis, dim=1)])
+        return update(state.replace(order=order), real, devices.local(z, axis, dim=1), update_key)
+
+    return train_step
+
+
+def batches_per_epoch(config: Config, num_images: int) -> int:
+    """Full batches in a pass over the data; the last partial one is dropped."""
+    return num_images // config.batch_size
+
+
+def _next_batch(config: Config, order_key: Array, order: Array, batch: Array) -> tuple[Array, Array]:
+    """(the epoch's order, indices of its batch number `batch` since the start of the run)."""
+    num_images = order.shape[0]
+    epoch, position = jnp.divmod(batch, batches_per_epoch(config, num_images))
+
+    def shuffle() -> Array:
+        return jax.random.permutation(jax.random.fold_in(order_key, epoch), num_images).astype(jnp.int32)
+
+    # Kept in the state because sorting 60,000 numbers takes several times as long as a step.
+    order = jax.lax.cond(position == 0, shuffle, lambda: order)
+    index = jax.lax.dynamic_slice_in_dim(order, position * config.batch_size, config.batch_size)
+    return order, index
+
+
+def draw_z(config: Config, key: Array, shape: tuple[int, ...]) -> Array:
+    """Noise [*shape, z_dim], as the run's `z_distribution` says."""
+    shape = (*shape, config.z_dim)
+    if config.z_distribution == "uniform":
+        return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+    return jax.random.normal(key, shape)

@@ -1,0 +1,148 @@
+"""The command line: presets, overrides, help, and one clear line for every bad value."""
+
+import dataclasses
+import json
+
+import pytest
+
+from gan_jax import config
+from gan_jax.config import PRESETS, Config
+from gan_jax.errors import UserError
+
+# REFERENCE: the papers' and the tutorial's settings.
+EXPECTED = {
+    "gan": {"loss": "cross_entropy", "d_steps": 1, "g_learning_rate": 2e-4, "beta1": 0.9, "epochs": 200},
+    "lsgan": {"loss": "least_squares", "d_steps": 1, "beta1": 0.5},
+    "wgan": {
+        "loss": "wasserstein",
+        "clip": 0.01,
+        "d_steps": 5,
+        "optimizer": "rmsprop",
+        "d_learning_rate": 5e-5,
+    },
+    "wgan_gp": {"penalty": ("gp",), "d_steps": 5, "g_learning_rate": 1e-4, "beta1": 0.0, "beta2": 0.9},
+    "dragan": {"loss": "cross_entropy", "penalty": ("dragan",), "d_steps": 1, "beta1": 0.5},
+    "hinge": {"loss": "hinge", "d_learning_rate": 2e-4, "beta1": 0.0, "beta2": 0.9},
+    "r3gan": {"loss": "relativistic", "penalty": ("r1", "r2"), "beta1": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_presets(name: str) -> None:
+    found = config.parse([f"--preset={name}"])
+    assert found == PRESETS[name]
+    assert {k: getattr(found, k) for k in EXPECTED[name]} == EXPECTED[name]
+    assert (found.model, found.optimizer) == ("mlp", EXPECTED[name].get("optimizer", "adam"))
+    assert found.batch_size == (64 if name.startswith("wgan") else 128)
+    assert (found.z_dim, found.z_distribution, found.ema) == (100, "normal", 0.0)
+    if "g_learning_rate" not in EXPECTED[name] and name != "wgan":
+        assert (found.g_learning_rate, found.d_learning_rate) == (2e-4, 2e-4)
+
+
+def test_the_contracts_flags_on_their_own_and_over_a_preset() -> None:
+    flags = (
+        "--workdir=w --epochs=3 --steps=7 --seed=5 --batch_size=32 --model=mlp --dataset=kmnist --data_dir=d"
+    )
+    found = config.parse(["--preset=wgan_gp", *flags.split(), "--loss=hinge"])
+    expected = dataclasses.replace(
+        PRESETS["wgan_gp"],
+        workdir="w",
+        epochs=3,
+        steps=7,
+        seed=5,
+        batch_size=32,
+        dataset="kmnist",
+        data_dir="d",
+        loss="hinge",
+    )
+    assert found == expected
+    assert config.parse(["--loss=hinge"]) == Config()
+    assert config.parse(["--preset", "r3gan", "--penalty"]).penalty == ()
+    assert config.parse(["--penalty", "r1", "r2"]).penalty == ("r1", "r2")
+    assert config.parse(["--penalty=gp", "--tensorboard"]).tensorboard
+
+
+def test_help_is_complete_grouped_and_shows_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        config.parse(["--preset=wgan", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for field in dataclasses.fields(Config):
+        assert f"--{field.name}" in text
+    for group in ("system", "nets", "optimization", "run"):
+        assert f"{group} options" in text
+    assert "(default: wasserstein)" in text  # the preset's
+    assert "(default: 64)" in text
+    for choice in ("relativistic", "dragan", "kmnist", "rmsprop", "uniform"):
+        assert choice in text
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--loss=hnge", "unknown loss 'hnge'. Did you mean 'hinge'? Allowed: cross_entropy, minimax, "),
+        ("--model=mpl", "unknown model 'mpl'. Did you mean 'mlp'?"),
+        ("--dataset=fashion-mnist", "unknown dataset 'fashion-mnist'. Did you mean 'fashion_mnist'?"),
+        ("--preset=wgangp", "unknown preset 'wgangp'. Did you mean 'wgan_gp'?"),
+        ("--penalty=r3", "unknown penalty 'r3'. Did you mean 'r"),
+        ("--optimizer=sgd", "unknown optimizer 'sgd'. Allowed: adam, rmsprop."),
+        ("--z_distribution=x", "unknown z_distribution 'x'. Allowed: normal, uniform."),
+        ("--penalty r1 r1", "--penalty names one twice"),
+        ("--batch_size=0", "--batch_size=0 is not allowed: it must be a whole number from 1 to 2147483647."),
+        ("--steps=-1", "--steps=-1 is not allowed: it must be a whole"),
+        ("--epochs=0", "--epochs=0 is not allowed"),
+        ("--z_dim=0", "--z_dim=0 is not allowed"),
+        ("--d_steps=0", "--d_steps=0 is not allowed"),
+        ("--log_every=0", "--log_every=0 is not allowed"),
+        ("--checkpoint_every=-5", "--checkpoint_every=-5 is not allowed"),
+        ("--keep_every=0", "--keep_every=0 is not allowed"),
+        ("--g_learning_rate=0", "--g_learning_rate=0.0 is not allowed: it must be greater than 0."),
+        ("--d_learning_rate=-1", "--d_learning_rate=-1.0 is not allowed"),
+        ("--d_learning_rate=nan", "--d_learning_rate=nan is not allowed"),
+        ("--g_learning_rate=inf", "--g_learning_rate=inf is not allowed"),
+        ("--beta1=0.99999999999", "--beta1=0.99999999999 is not allowed"),  # 1 in float32
+        ("--g_learning_rate=1e-300", "--g_learning_rate=1e-300 is not allowed"),  # 0 in float32
+        ("--g_learning_rate=1e300", "--g_learning_rate=1e+300 is not allowed"),
+        ("--steps=99999999999", "--steps=99999999999 is not allowed"),
+        (
+            "--d_steps=1000000000",
+            "--d_steps=1000000000 is not allowed: it must be a whole number from 1 to 10000.",
+        ),
+        ("--penalty_weight=3", "--penalty_weight has nothing to weigh"),
+        ("--penalty_weight=0", "--penalty_weight=0.0 is not allowed"),
+        ("--clip=-1", "--clip=-1.0 is not allowed: it must be 0 (off) or greater."),
+        ("--beta1=1", "--beta1=1.0 is not allowed: it must be at least 0 and below 1."),
+        ("--beta2=-0.1", "--beta2=-0.1 is not allowed"),
+        ("--ema=1.5", "--ema=1.5 is not allowed"),
+        ("--seed=-1", "--seed=-1 is not allowed: it must be a whole number from 0 to 4294967295."),
+        ("--batch_size=ten", "--batch_size: invalid literal for int"),
+        ("--batch_sizes=3", "Unrecognized options: --batch_sizes=3. Did you mean --batch_size?"),
+        ("--batch_size", "Missing value for argument '--batch_size'"),
+        ("--preset", "Missing value for argument '--preset'"),
+        ("hinge", "Unrecognized options: hinge."),
+    ],
+)
+def test_bad_input_is_one_line_that_says_what_is_allowed(flag: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        config.parse(flag.split(" "))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
+    assert "--penalty gp, or take --preset=wgan_gp" in (config.advice(Config(loss="wasserstein")) or "")
+    assert "--penalty r1 r2" in (config.advice(Config(loss="relativistic")) or "")
+    assert config.advice(Config(loss="wasserstein", clip=0.01)) is None
+    assert all(config.advice(preset) is None for preset in PRESETS.values())
+
+
+def test_json_round_trip_and_damage() -> None:
+    for preset in PRESETS.values():
+        assert config.from_json(config.to_json(preset)) == preset
+    whole = json.loads(config.to_json(Config()))
+    changes = ({"nonsense": 1}, {"loss": "x"}, {"z_dim": 100.0}, {"batch_size": True}, {"penalty": 3})
+    damaged = [json.dumps(whole | change) for change in changes]
+    without = json.dumps({k: v for k, v in whole.items() if k != "ema"})
+    for text in ("", "[]", "{}", b"\xff\xfe", without, *damaged):
+        with pytest.raises(UserError, match="not a valid config"):
+            config.from_json(text)

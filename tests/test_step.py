@@ -1,0 +1,205 @@
+"""The step: true epochs, sharing of the generator's forward, device counts, and one compilation."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gan_jax import parallel, state, step
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.objectives import OBJECTIVES
+from gan_jax.parallel import Chunk
+from gan_jax.penalties import PENALTIES
+
+Small = Callable[..., Config]
+
+
+@pytest.fixture(scope="module")
+def images() -> jax.Array:
+    return jax.random.randint(jax.random.key(1), (100, 28, 28, 1), 0, 256).astype(jnp.uint8)
+
+
+def run(config: Config, images: jax.Array, steps: int, devices: int = 1, length: int = 7):
+    """The state after `steps` steps in chunks of `length`, and each step's metrics."""
+    some = jax.devices()[:devices]
+    chunk = Chunk(config, images, length, some)
+    gan = parallel.replicate(state.init(config, images.shape[1:], len(images)), some)
+    rows = []
+    for begin in range(0, steps, length):
+        stop = min(steps, begin + length)
+        gan, metrics = chunk(gan, stop)
+        rows.append({k: np.asarray(v)[: stop - begin] for k, v in metrics.items()})
+    return gan, {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
+
+
+def leaves(gan: state.GanState) -> list[np.ndarray]:
+    return [np.asarray(x) for x in jax.tree.leaves(gan.replace(key=jax.random.key_data(gan.key)))]
+
+
+def test_every_epoch_shows_every_image_once_in_a_new_order(small: Small) -> None:
+    config = small(batch_size=7, d_steps=3)  # 100 = 14·7 + 2: epochs end within chunks and within steps
+    order, seen = jnp.zeros(100, jnp.int32), []
+    next_batch = jax.jit(lambda o, b: step._next_batch(config, jax.random.key(3), o, b))
+    for batch in range(3 * 14):
+        order, index = next_batch(order, jnp.int32(batch))
+        seen.append(np.asarray(index))
+    epochs = [np.concatenate(seen[i : i + 14]) for i in (0, 14, 28)]
+    for epoch in epochs:
+        assert len(np.unique(epoch)) == 98  # 14 full batches, no image twice
+    assert (epochs[0] != epochs[1]).any()
+    assert (epochs[1] != epochs[2]).any()
+    assert len(np.unique(np.concatenate(epochs))) == 100  # what is dropped changes from epoch to epoch
+
+
+@pytest.mark.parametrize("z_distribution", ["normal", "uniform"])
+def test_noise_has_the_moments_of_its_distribution(small: Small, z_distribution: str) -> None:
+    z = np.asarray(step.draw_z(small(z_distribution=z_distribution, z_dim=100), jax.random.key(0), (500,)))
+    variance = {"normal": 1.0, "uniform": 1 / 3}[z_distribution]
+    assert abs(z.mean()) < 0.02
+    assert abs(z.var() - variance) < 0.02
+    assert (np.abs(z).max() < 1) == (z_distribution == "uniform")
+
+
+@pytest.mark.parametrize("loss", OBJECTIVES)
+def test_shared_forward_gives_the_gradients_of_two_separate_ones(small: Small, loss: str) -> None:
+    # The textbook's way: D's step on stop_gradient(G(z)), then G's gradient through a new forward.
+    config = small(loss=loss)
+    gan = state.init(config, (28, 28, 1), 100)
+    nets = state.make_networks(config, (28, 28, 1))
+    real = jax.random.uniform(jax.random.key(5), (16, 28, 28, 1), minval=-1)
+    z = jax.random.normal(jax.random.key(6), (16, 8))
+    new, metrics = step.make_update(config, (28, 28, 1))(gan, real[None], z[None], jax.random.key(0))
+
+    g, d = nets.generator.apply, nets.discriminator.apply
+
+    def d_loss(params):
+        return OBJECTIVES[loss].d_loss(
+            d({"params": params}, real), d({"params": params}, g({"params": gan.g_params}, z))
+        )
+
+    def g_loss(params):
+        return OBJECTIVES[loss].g_loss(
+            d({"params": new.d_params}, real), d({"params": new.d_params}, g({"params": params}, z))
+        )
+
+    # Adam's first moment after one step is (1 − β₁) times the gradient.
+    for opt, gradients in (
+        (new.d_opt, jax.grad(d_loss)(gan.d_params)),
+        (new.g_opt, jax.grad(g_loss)(gan.g_params)),
+    ):
+        mu = opt.inner_state[0].mu
+        jax.tree.map(lambda m, g: np.testing.assert_allclose(m, 0.5 * g, rtol=1e-3, atol=1e-7), mu, gradients)
+    np.testing.assert_allclose(metrics["d_loss"], d_loss(gan.d_params), rtol=1e-5)
+    np.testing.assert_allclose(metrics["g_loss"], g_loss(gan.g_params), rtol=1e-5)
+
+
+def test_rmsprop_is_pytorchs(small: Small) -> None:
+    # torch.optim.RMSprop(lr=0.01, alpha=0.99) on the gradients 1, 2, −1 from 0, computed by its formula.
+    config = small(optimizer="rmsprop", g_learning_rate=0.01, beta2=0.99)
+    optimizer, _ = state.make_optimizers(config)
+    p, v, x = {"w": jnp.zeros(())}, 0.0, 0.0
+    opt = optimizer.init(p)
+    for gradient in (1.0, 2.0, -1.0):
+        updates, opt = optimizer.update({"w": jnp.asarray(gradient)}, opt, p)
+        p = optax.apply_updates(p, updates)
+        v = 0.99 * v + 0.01 * gradient**2
+        x -= 0.01 * gradient / (v**0.5 + 1e-8)
+        np.testing.assert_allclose(p["w"], x, rtol=1e-6)
+
+
+def test_clipping_bounds_every_parameter_of_d(small: Small, images: jax.Array) -> None:
+    gan, _ = run(small(loss="wasserstein", clip=0.01, d_steps=2), images, 3)
+    for p in jax.tree.leaves(gan.d_params):
+        assert np.abs(p).max() <= np.float32(0.01)
+    assert max(np.abs(p).max() for p in jax.tree.leaves(gan.g_params)) > 0.1  # G's are left alone
+
+
+def test_d_steps_update_d_that_often_and_g_once(small: Small, images: jax.Array) -> None:
+    gan, _ = run(small(d_steps=3), images, 4)
+    assert int(gan.d_opt.inner_state[0].count) == 12
+    assert int(gan.g_opt.inner_state[0].count) == 4
+    assert int(gan.step) == 4
+
+
+def test_ema_follows_the_generator(small: Small, images: jax.Array) -> None:
+    config = small(ema=0.5)
+    gan, _ = run(config, images, 1)
+    first = state.init(config, (28, 28, 1), 100)
+    # Decay (1 + 0) / (10 + 0) at the first step.
+    expected = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, first.g_params, gan.g_params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), gan.g_ema, expected)
+    without, _ = run(small(), images, 1)
+    jax.tree.map(np.testing.assert_array_equal, gan.g_params, without.g_params)
+
+
+# With SGD: Adam and RMSProp divide by the gradient's size and would hide a wrong average.
+def test_one_two_and_eight_devices_agree(
+    small: Small, images: jax.Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sgd = lambda config: (optax.sgd(config.g_learning_rate), optax.sgd(config.d_learning_rate))
+    monkeypatch.setattr(state, "make_optimizers", sgd)
+    monkeypatch.setattr(step, "make_optimizers", sgd)
+    config = small(
+        loss="cross_entropy",
+        penalty=tuple(PENALTIES),
+        penalty_weight=0.1,
+        d_steps=2,
+        g_learning_rate=0.05,
+        d_learning_rate=0.05,
+        ema=0.9,
+    )
+    one, one_metrics = run(config, images, 20, devices=1)
+    for devices in (2, 8):
+        many, metrics = run(config, images, 20, devices=devices)
+        for a, b in zip(leaves(one), leaves(many), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
+        for name, values in one_metrics.items():
+            np.testing.assert_allclose(values, metrics[name], rtol=1e-4, atol=2e-5, err_msg=name)
+    start = leaves(state.init(config, (28, 28, 1), 100))
+    assert (
+        max(np.abs(a - b).max() for a, b in zip(leaves(one), start, strict=True) if a.dtype == np.float32)
+        > 0.01
+    )
+
+
+def test_chunk_length_changes_no_bit(small: Small, images: jax.Array) -> None:
+    config = small(ema=0.9)
+    first, metrics = run(config, images, 12, length=12)
+    second, other = run(config, images, 12, length=5)
+    for a, b in zip(leaves(first), leaves(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name in metrics:
+        np.testing.assert_array_equal(metrics[name], other[name])
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_run_compiles_its_step_once(small: Small, images: jax.Array, devices: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        traced = []
+        original = step.make_update
+
+        def counting(*args):
+            update = original(*args)
+            return lambda *a: traced.append(1) or update(*a)
+
+        patch.setattr(step, "make_update", counting)
+        run(small(), images, 17, devices=devices, length=5)  # four chunks, the last of them short
+    assert len(traced) == 1
+
+
+def test_seeds_differ_and_repeat(small: Small, images: jax.Array) -> None:
+    first, _ = run(small(seed=1), images, 3)
+    again, _ = run(small(seed=1), images, 3)
+    other, _ = run(small(seed=2), images, 3)
+    for a, b in zip(leaves(first), leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any((a != b).any() for a, b in zip(leaves(first), leaves(other), strict=True))
+
+
+def test_batch_that_does_not_divide_names_both_numbers(small: Small, images: jax.Array) -> None:
+    with pytest.raises(UserError, match=r"batch_size=12 .* 8 devices"):
+        Chunk(small(batch_size=12), images, 5, jax.devices())
