@@ -1,0 +1,107 @@
+"""What can be judged: a training run, and a file of images."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax import data, report, sample
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.metrics import picture
+from gan_jax.metrics.images_file import read_images
+from gan_jax.metrics.protocol import Evaluator, bar
+
+CHECKPOINTS = 10  # of a run at most, for the curve of its scores
+PATHS = 6  # interpolations shown
+
+
+class Run:
+    """A training run. Its `name` is the path as given, `stem` the folder's own name."""
+
+    def __init__(self, folder: Path, *, checkpoint: sample.Checkpoint, data_dir: str | None) -> None:
+        """Restore its generator. Raises `UserError` where there is none."""
+        self.name, self.folder, self.stem = str(folder), folder, folder.resolve().name
+        self.config, restored = sample.restore(folder, checkpoint)
+        self.step = int(restored.step)
+        self.dataset, self.data_dir = self.config.dataset, data_dir or self.config.data_dir
+        self.source = {"workdir": str(folder), "step": self.step}
+        self._variables = restored.sampling_variables
+
+    def images(self, num: int, seed: int) -> np.ndarray:
+        """The samples that `gan_jax.sample` draws with this seed."""
+        return _draw(self.config, self._variables, num, seed, "samples")
+
+    def interpolations(self, seed: int) -> np.ndarray:
+        """`PATHS` rows of images between two latents each, the noise of each step distributed as in training."""
+        z = sample.latents(self.config, seed, 2 * PATHS)
+        start, end = z[:PATHS, None], z[PATHS:, None]
+        share = jnp.linspace(0.0, 1.0, picture.COLUMNS)[None, :, None]
+        if self.config.z_distribution == "normal":
+            # Half-way along the straight line Gaussian noise is shorter than any that the generator has seen.
+            z = jnp.cos(share * jnp.pi / 2) * start + jnp.sin(share * jnp.pi / 2) * end
+        else:
+            z = (1 - share) * start + share * end
+        z = z.reshape(PATHS * picture.COLUMNS, -1)
+        return sample.draw(self.config, self._variables, z, data.DATASETS[self.dataset].image_shape)
+
+    def curve(self, evaluator: Evaluator, floor: float) -> picture.Curve:
+        """The Fréchet distance over training: out of the log, or else of the checkpoints there are."""
+        name, points = _logged(self.folder / "metrics.jsonl")
+        if not points:
+            name, points = evaluator.name("frechet_distance"), self._checkpoints(evaluator)
+        return picture.Curve(name, [step for step, _ in points], [value for _, value in points], floor)
+
+    def _checkpoints(self, evaluator: Evaluator) -> list[tuple[int, float]]:
+        folders = (self.folder / "checkpoints").iterdir()
+        steps = sorted(int(folder.name) for folder in folders if folder.name.isdigit())
+        chosen = {steps[i] for i in np.linspace(0, len(steps) - 1, CHECKPOINTS).round().astype(int)}
+        points = []
+        for step in bar(sorted(chosen), "checkpoints"):
+            try:
+                variables = sample.restore(self.folder, step)[1].sampling_variables
+            except UserError as error:  # damaged, or deleted by a run that goes on: the others still tell
+                report.warn(f"the curve is without step {step}: {error}")
+                continue
+            images = _draw(self.config, variables, evaluator.num, evaluator.seed, f"samples of step {step}")
+            points.append((step, evaluator.frechet(images)))
+        return points
+
+
+class File:
+    """An .npz of images, in `folder`; `stem` is its name without the suffix."""
+
+    def __init__(self, path: Path, *, dataset: str, data_dir: str | None, num: int) -> None:
+        """Read it. Raises `UserError` if it is anything but images of the data set's shape."""
+        self.name, self.folder, self.stem = str(path), path.absolute().parent, path.stem
+        self.dataset, self.data_dir = dataset, data_dir
+        self._images = read_images(path, data.DATASETS[self.dataset].image_shape, num)
+        self.source = {"npz": str(path), "images_in_file": len(self._images)}
+
+    def images(self, num: int, seed: int) -> np.ndarray:
+        """All the images; the evaluator chooses."""
+        return self._images
+
+
+def _draw(config: Config, variables: Any, num: int, seed: int, title: str) -> np.ndarray:
+    """`num` images, as `sample.draw` makes them, with a progress bar."""
+    z = sample.latents(config, seed, num)
+    shape = data.DATASETS[config.dataset].image_shape
+    return sample.draw(config, variables, z, shape, lambda starts: bar(starts, title))
+
+
+def _logged(path: Path) -> tuple[str, list[tuple[int, float]]]:
+    """The name of the Fréchet distance in a run's log, and its value at each step that has one."""
+    name, points = "", []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:  # the half line of a run that was killed, or is writing now
+            continue
+        for key in row:
+            if key.split("/")[0] == "frechet_distance":
+                name = key
+                points.append((row["step"], row[key]))
+    return name, points

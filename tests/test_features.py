@@ -1,0 +1,330 @@
+"""Feature networks: the classifiers' accuracy and files, and Inception v3 against PyTorch's activations."""
+
+import gzip
+import importlib.util
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gan_jax import data, metrics
+from gan_jax.errors import UserError
+from gan_jax.metrics import features, inception_weights
+from gan_jax.metrics.torch_file import read_state_dict
+
+OURS = Path(__file__).parent / "golden"
+GOLDEN = Path(os.environ.get("GAN_JAX_GOLDEN") or OURS)
+
+
+def golden(name):
+    """A fixture's path: another folder of golden values need not have those of the networks."""
+    return GOLDEN / name if (GOLDEN / name).exists() else OURS / name
+
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's dataset-fashion-mnist
+
+
+def original_test_split(folder):
+    """Images and labels straight from the original files."""
+    images, labels = (
+        np.frombuffer(
+            gzip.decompress((folder / f"t10k-{name}-ubyte.gz").read_bytes()), np.uint8, offset=offset
+        )
+        for name, offset in (("images-idx3", 16), ("labels-idx1", 8))
+    )
+    return images.reshape(-1, 28, 28, 1), labels
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return original_test_split(features.ASSETS / "mnist")
+
+
+@pytest.fixture(scope="module")
+def network():
+    return features.load_classifier("mnist")
+
+
+def accuracy(network, images, labels):
+    return np.mean(network.apply(images)[1].argmax(1) == labels)
+
+
+def test_mnist_accuracy(network, digits):
+    assert accuracy(network, *digits) >= 0.995
+
+
+@pytest.mark.skipif(not FASHION.exists(), reason="needs Debian's dataset-fashion-mnist")
+def test_fashion_mnist_accuracy():
+    assert accuracy(features.load_classifier("fashion_mnist"), *original_test_split(FASHION)) >= 0.93
+
+
+@pytest.mark.parametrize("dataset", features.SHA256)
+def test_shipped_files_are_small_and_hold_no_pickle(dataset):
+    path = features.classifier_path(dataset)
+    assert path.stat().st_size <= 1.5e6
+    with np.load(path, allow_pickle=False) as arrays:
+        assert {arrays[name].dtype for name in arrays.files} == {np.dtype("f2"), np.dtype("f4")}
+
+
+def test_what_a_network_gives(network, digits):
+    found, probabilities = network.apply(digits[0][:3])
+    assert network.name == "mnist-classifier"
+    assert network.sha256 == features.SHA256["mnist"]
+    assert found.shape == (3, 64)
+    assert found.dtype == probabilities.dtype == np.float32
+    assert probabilities.shape == (3, 10)
+    assert probabilities.sum(axis=1) == pytest.approx(1, rel=1e-5)
+
+
+def test_scores_do_not_depend_on_the_batch_size(network, digits):
+    """Nor, in consequence, on the padding of the last batch."""
+    real, fake = digits[0][:301], digits[0][301:602] // 2
+    scores = []
+    for batch_size in (1000, 64, 7):
+        pairs = [network.apply(x, batch_size=batch_size) for x in (real, fake)]
+        given = [x for x, _ in pairs]
+        score = [metrics.frechet_distance(*given), metrics.kernel_distance(*given)]
+        score += [*metrics.precision_recall(*given), *metrics.density_coverage(*given)]
+        scores.append([*score, *metrics.inception_score(pairs[1][1])])
+    assert scores[1] == pytest.approx(scores[0], rel=1e-6)
+    assert scores[2] == pytest.approx(scores[0], rel=1e-6)
+
+
+def test_one_compilation_serves_every_count(network, digits):
+    network.apply(digits[0][:5])
+    compiled = features._classify._cache_size()
+    network.apply(digits[0][:777])
+    assert features._classify._cache_size() == compiled
+
+
+def test_progress_sees_each_batch(network, digits):
+    seen = []
+    network.apply(digits[0][:7], batch_size=3, progress=lambda steps: seen.append(len(steps)) or steps)
+    assert seen == [3]
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 28, 28, 1), np.float32),
+        np.zeros((28, 28, 1), np.uint8),
+        np.zeros((0, 28, 28, 1), np.uint8),
+    ],
+)
+def test_images_refused(network, images):
+    with pytest.raises(UserError, match="images must be uint8"):
+        network.apply(images)
+
+
+def test_images_of_another_shape_refused(network):
+    with pytest.raises(UserError, match=r"\[n,28,28,1\], not uint8 \(2, 32, 32, 3\)"):
+        network.apply(np.zeros((2, 32, 32, 3), np.uint8))
+
+
+def test_stacked_mnist_is_judged_channel_by_channel(network, digits):
+    stacked = digits[0][:12].reshape(4, 3, 28, 28).transpose(0, 2, 3, 1)
+    judge = features.load_classifier("stacked_mnist")
+    found, probabilities = judge.apply(stacked)
+    labels = digits[1][:12].reshape(4, 3).astype(int)
+    assert found.shape == (4, 192)
+    assert found.reshape(12, 64) == pytest.approx(network.apply(digits[0][:12])[0], abs=1e-5)
+    assert probabilities.sum(axis=1) == pytest.approx(1, rel=1e-5)
+    assert probabilities.argmax(1).tolist() == (labels @ [100, 10, 1]).tolist()
+    assert judge.sha256 == network.sha256
+
+
+def test_a_damaged_asset_is_refused(tmp_path, monkeypatch):
+    content = bytearray(features.classifier_path("mnist").read_bytes())
+    content[5000] ^= 1
+    (tmp_path / "mnist_classifier.npz").write_bytes(content)
+    monkeypatch.setattr(features, "ASSETS", tmp_path)
+    with pytest.raises(UserError, match="damaged: its SHA-256 is"):
+        features.load_classifier("mnist")
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "../mnist", "imagenet"])
+def test_unknown_data_sets_are_refused(name):
+    with pytest.raises(UserError, match=f"unknown dataset '{name}'"):
+        features.load_classifier(name)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a zip", pickle.dumps({"params": 1})], ids=["empty", "text", "pickle"]
+)
+def test_a_strange_file_in_the_cache_is_refused(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = features.classifier_path("kmnist")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="holds no classifier"):
+        features.load_classifier("kmnist")
+
+
+def test_object_arrays_and_other_nets_are_refused(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, kernel=np.array([{}], dtype=object))
+    with pytest.raises(UserError, match="holds no classifier"):
+        features.load_variables(path)
+    np.savez(path, kernel=np.zeros(3))
+    with pytest.raises(UserError, match="holds no classifier"):
+        features.load_variables(path)
+
+
+def test_the_script_trains_and_caches_one_for_another_data_set(tmp_path, monkeypatch, digits, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"train_classifier\.py --dataset=kmnist"):
+        features.load_classifier("kmnist")
+    path = Path(__file__).parent.parent / "experiments" / "train_classifier.py"
+    spec = importlib.util.spec_from_file_location("train_classifier", path)
+    assert spec is not None and spec.loader is not None  # noqa: PT018
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    few = digits[0][:160], digits[1][:160].astype(np.int32)
+    monkeypatch.setattr(data, "load", lambda name, split, data_dir=None: few)
+    script.main(script.Options(dataset="kmnist", epochs=10, batch_size=32))
+    network = features.load_classifier("kmnist")
+    assert network.name == "kmnist-classifier"
+    assert network.sha256 in capsys.readouterr().out
+    assert accuracy(network, *few) > 0.3
+
+
+def random_state(names, shapes):
+    """As in experiments/make_inception_fixture.py: the same draws in the same order."""
+    rng = np.random.default_rng(0)
+    state = {}
+    for name, shape in zip(names, shapes, strict=True):
+        noise = rng.standard_normal(shape, np.float32)
+        if len(shape) > 1:
+            state[name] = noise * np.float32(np.sqrt(2 / np.prod(shape[1:])))
+        else:
+            offset = 1 if name.endswith(("bn.weight", "running_var")) else 0
+            state[name] = offset + np.float32(0.1) * noise
+    return state
+
+
+@pytest.fixture(scope="module")
+def reference():
+    with np.load(golden("inception.npz")) as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def torch_state(reference):
+    shapes = [tuple(int(n) for n in shape.split(",")) for shape in reference["shapes"].tolist()]
+    return random_state(reference["names"].tolist(), shapes)
+
+
+def test_inception_against_pytorch(reference, torch_state, tmp_path, monkeypatch):
+    """The whole path but the file: weights from PyTorch's order, resize, scaling, network, softmax."""
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"")
+    monkeypatch.setattr(inception_weights, "read_state_dict", lambda path: torch_state)
+    network = inception_weights.load_inception(weights, sha256=None)
+    found, probabilities = network.apply(reference["images"], batch_size=2)
+    assert found == pytest.approx(reference["features"], abs=1e-4)
+    unbiased = reference["logits"] - torch_state["fc.bias"][None]
+    expected = np.exp(unbiased) / np.exp(unbiased).sum(axis=1, keepdims=True)
+    assert probabilities == pytest.approx(expected, abs=1e-4 * float(expected.max()))
+    # A grey image is one with three equal channels; and three images fill one batch and a half.
+    grey = np.repeat(reference["images"][1:, :, :, :1], 3, axis=0)
+    found, _ = network.apply(grey, batch_size=2)
+    assert found == pytest.approx(reference["features"][[1, 1, 1]], abs=1e-4)
+
+
+def test_inception_logits_against_pytorch(reference, torch_state):
+    variables = inception_weights.variables_from_torch(torch_state)
+    kernel, bias = (np.asarray(variables["params"]["fc"][name]) for name in ("kernel", "bias"))
+    assert reference["features"] @ kernel + bias[None] == pytest.approx(reference["logits"], abs=1e-4)
+
+
+@pytest.mark.parametrize("change", ["missing", "superfluous", "shape"])
+def test_other_weights_are_refused(torch_state, change):
+    state = dict(torch_state)
+    if change == "missing":
+        del state["fc.bias"]
+    elif change == "superfluous":
+        state["AuxLogits.fc.bias"] = state["fc.bias"]
+    else:
+        state["fc.bias"] = state["fc.bias"][:1000]
+    with pytest.raises(UserError, match=r"not the weights of 2015-12-05: '.*fc.bias'"):
+        inception_weights.variables_from_torch(state)
+
+
+def test_wrong_inception_files_are_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    with pytest.raises(UserError, match="does not exist"):
+        inception_weights.load_inception(path)
+    path.write_bytes(b"something else")
+    with pytest.raises(UserError, match="its SHA-256 is"):
+        inception_weights.load_inception(path)
+
+
+def test_download(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = tmp_path / "source"
+    monkeypatch.setattr(inception_weights, "URL", source.as_uri())
+    with pytest.raises(UserError, match="cannot download"):
+        inception_weights.download()
+    source.write_bytes(b"weights")
+    with pytest.raises(UserError, match="did not give the file"):
+        inception_weights.download()
+    monkeypatch.setattr(inception_weights, "SHA256", inception_weights.file_sha256(source))
+    path = inception_weights.download()
+    assert path.read_bytes() == b"weights"
+    assert [file.name for file in path.parent.iterdir()] == [inception_weights.FILE_NAME]
+    source.unlink()
+    assert inception_weights.download() == path
+
+
+@pytest.mark.parametrize("name", ["state_dict_zip.pth", "state_dict_legacy.pth"])
+def test_state_dicts_in_both_formats(name):
+    found = read_state_dict(golden(name))
+    with np.load(golden("state_dict.npz")) as expected:
+        assert sorted(found) == sorted(expected.files)
+        for key in found:
+            assert found[key].dtype == expected[key].dtype
+            np.testing.assert_array_equal(found[key], expected[key])
+
+
+class Attack:
+    """Unpickling it creates a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_code_in_a_state_dict_is_never_run(tmp_path, zipped, protocol):
+    code = pickle.dumps(Attack(tmp_path / "owned"), protocol)
+    path = tmp_path / "weights.pth"
+    if zipped:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x/data.pkl", code)
+    else:
+        path.write_bytes(code)
+    with pytest.raises(UserError, match=r"is no PyTorch state dict that can be read: it (asks for|uses)"):
+        read_state_dict(path)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("name", ["state_dict_zip.pth", "state_dict_legacy.pth"])
+def test_damaged_state_dicts_are_refused(tmp_path, name):
+    """Cut anywhere, or with a byte changed: either the same arrays' names come out, or one line of error."""
+    content = golden(name).read_bytes()
+    path = tmp_path / name
+    for at in range(0, len(content), 7):
+        path.write_bytes(content[:at])
+        with pytest.raises(UserError, match="is no PyTorch state dict"):
+            read_state_dict(path)
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
+        try:
+            read_state_dict(path)
+        except UserError as error:
+            assert "\n" not in str(error)  # noqa: PT017
