@@ -1,0 +1,145 @@
+"""Draw images from a trained generator.
+
+    python -m gan_jax.sample --workdir=runs/mnist-hinge --num=64 --out=samples.png
+
+Without --num and --seed this is the grid that the training run drew at its last checkpoint.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gan_jax import cli, data, report, state, workdir
+from gan_jax.checkpoint import Checkpoints
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.state import GanState, make_networks
+from gan_jax.step import draw_z
+
+# Always the same batch shape, so that an image does not depend on how many are drawn with it.
+BATCH = 64
+
+MOST = 1_000_000  # images at once: they are held in memory
+
+Checkpoint = int | Literal["best"] | None  # its step; None is the newest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to draw, and where to."""
+
+    workdir: str
+    """Folder of the training run."""
+    out: str
+    """File to write: .png for a grid, .npz for an array `images`, uint8 [N, 28, 28, C]."""
+    num: int = 64
+    """Number of images."""
+    seed: int | None = None
+    """Seed of the latents. Default: the run's own, which gives the grid that training drew."""
+    checkpoint: Checkpoint = None
+    """Step of the checkpoint, or best: the one of the lowest Fréchet distance. Default: the newest."""
+
+    def check(self) -> None:
+        """Raises `UserError` for what is not allowed."""
+        if not 1 <= self.num <= MOST:
+            raise UserError(f"--num={self.num} is not allowed: it must be from 1 to {MOST}.")
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed={self.seed} is not allowed: it must be from 0 to 4294967295.")
+        if Path(self.out).suffix not in (".png", ".npz"):
+            raise UserError(
+                f"--out={self.out} is not allowed: it must end in .png (a grid) or .npz (an array)."
+            )
+        if not (folder := Path(self.out).absolute().parent).is_dir():
+            raise UserError(f"--out={self.out} cannot be written: there is no folder {folder}.")
+
+
+def latents(config: Config, seed: int, num: int) -> Array:
+    """`num` latents [num, z_dim] of the run's noise; the first ones do not depend on `num`."""
+    # Folded once more, with a number that training's splits do not reach: its own keys are not used again.
+    key = jax.random.fold_in(jax.random.key(seed), 2**31)
+    batch = jax.jit(lambda i: draw_z(config, jax.random.fold_in(key, i), (BATCH,)))
+    return jnp.concatenate([batch(i) for i in range(-(-num // BATCH))])[:num]
+
+
+@functools.cache
+def make_generate(config: Config, image_shape: tuple[int, ...]) -> Callable[[Any, Array], Array]:
+    """`generate(variables, z [BATCH, z_dim]) -> images uint8 [BATCH, H, W, C]`, compiled."""
+    generator = make_networks(config, image_shape).generator
+
+    @jax.jit
+    def generate(variables: Any, z: Array) -> Array:
+        images: Any = generator.apply(variables, z)
+        return data.to_uint8(images)
+
+    return generate
+
+
+def draw(
+    config: Config,
+    variables: Any,
+    z: Array,
+    image_shape: tuple[int, ...],
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> np.ndarray:
+    """Images uint8 [N, H, W, C] from latents [N, z_dim]; `progress` may show how far the loop over batches is."""
+    generate = make_generate(config, image_shape)
+    num = z.shape[0]
+    padded = jnp.pad(z, ((0, -num % BATCH), (0, 0)))
+    starts = progress(range(0, num, BATCH))
+    return np.concatenate([np.asarray(generate(variables, padded[i : i + BATCH])) for i in starts])[:num]
+
+
+def restore(folder: Path, checkpoint: Checkpoint = None) -> tuple[Config, GanState]:
+    """The config and state of the run in `folder`, at its newest checkpoint or the one asked for.
+
+    Raises `UserError` if there is no run, or no usable checkpoint.
+    """
+    config = workdir.read(folder)
+    like = jax.eval_shape(lambda: state.init(config, data.DATASETS[config.dataset].image_shape, 1))
+    checkpoints_folder = folder / "checkpoints"
+    if not checkpoints_folder.is_dir():
+        raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")
+    with Checkpoints(checkpoints_folder) as checkpoints:
+        step = checkpoints.best if checkpoint == "best" else checkpoint
+        if checkpoint == "best" and step is None:
+            raise UserError(
+                f"{folder} holds no evaluated checkpoint: train with --eval_every=EPOCHS to have a best one."
+            )
+        restored = checkpoints.restore(like, warn=report.warn, step=step)
+    if restored is None:
+        raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")
+    return config, restored
+
+
+def _save(path: Path, images: np.ndarray) -> None:
+    try:
+        if path.suffix == ".png":
+            report.save_grid(path, images)
+        else:
+            np.savez_compressed(path, images=images)
+    except OSError as error:
+        raise UserError(f"--out={path} cannot be written ({error.strerror}).") from error
+
+
+def main(args: Sequence[str]) -> None:
+    """The command."""
+    options = cli.parse(Options, args, prog="python -m gan_jax.sample", description=__doc__ or "")
+    options.check()
+    cli.use_compilation_cache()
+    config, restored = restore(Path(options.workdir).expanduser(), options.checkpoint)
+    seed = config.seed if options.seed is None else options.seed
+    z = latents(config, seed, options.num)
+    images = draw(config, restored.sampling_variables, z, data.DATASETS[config.dataset].image_shape)
+    _save(Path(options.out), images)
+    print(f"{options.num} samples of step {int(restored.step)} in {options.out}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

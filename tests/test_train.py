@@ -1,0 +1,445 @@
+"""The commands from end to end: train, kill, resume to the bit, sample, and every kind of bad input."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_jax import cli, config, report, sample, train, workdir
+from gan_jax.checkpoint import Checkpoints
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+Refuse = Callable[..., None]
+
+QUICK = ("--loss=cross_entropy", "--batch_size=64", "--log_every=10", "--checkpoint_every=20")
+
+
+def arrays(folder: Path, step: int) -> dict[str, np.ndarray]:
+    """All that a checkpoint holds."""
+    from orbax.checkpoint import v1 as ocp
+
+    return {k: np.asarray(v) for k, v in ocp.load((folder / "checkpoints" / str(step)).absolute()).items()}
+
+
+def rows(folder: Path) -> list[dict]:
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "steps_per_s"} for row in found]
+
+
+def assert_same_run(one: Path, other: Path, step: int) -> None:
+    first, second = arrays(one, step), arrays(other, step)
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], err_msg=name)
+    assert rows(one) == rows(other)
+    assert (one / "samples.png").read_bytes() == (other / "samples.png").read_bytes()
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *words: str, code: int = 2) -> None:
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture
+def refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mnist: np.ndarray
+) -> Callable[..., None]:
+    """Runs a command in this process, in tmp_path, and checks that it is refused in one line."""
+    monkeypatch.chdir(tmp_path)
+    mains = {"train": train.main, "sample": sample.main}
+
+    def run(name: str, args: list[str], *words: str) -> None:
+        monkeypatch.setattr(sys, "argv", [name, *args])
+        with pytest.raises(SystemExit) as stop:
+            cli.run(mains[name])
+        out, err = capsys.readouterr()
+        assert_refused(subprocess.CompletedProcess(args, stop.value.code, out, err), *words)
+
+    return run
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, mnist: np.ndarray) -> Path:
+    """A folder in which a run of 60 steps lies as `run`, with EMA; never changed by a test."""
+    folder = tmp_path_factory.mktemp("trained")
+    subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "gan_jax.train",
+            *QUICK,
+            "--steps=60",
+            "--ema=0.9",
+            "--workdir=run",
+        ],
+        cwd=folder,
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"},
+        check=True,
+        timeout=300,
+    )
+    return folder / "run"
+
+
+def test_a_run_leaves_what_it_promises(trained: Path) -> None:
+    settings = json.loads((trained / "config.json").read_text())
+    assert (settings["loss"], settings["batch_size"], settings["ema"]) == ("cross_entropy", 64, 0.9)
+    log = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log] == [10, 20, 30, 40, 50, 60]
+    for row in log:
+        assert row.keys() >= {"epoch", "d_loss", "g_loss", "real_score", "fake_score", "steps_per_s"}
+        assert all(np.isfinite(value) for value in row.values())
+    assert sorted(p.name for p in (trained / "samples").iterdir()) == [
+        f"sample_1_{n}0.png" for n in range(1, 7)
+    ]
+    for name in ("real.png", "samples.png", "samples/sample_1_60.png"):
+        assert picture(trained / name).shape == (242, 242)  # torchvision's make_grid: 8 × (28 + 2) + 2
+    assert picture(trained / "losses.png").shape[1] > 600
+    assert sorted(p.name for p in (trained / "checkpoints").iterdir()) == ["20", "40", "60"]
+
+
+def test_real_png_shows_the_first_64_images(trained: Path, mnist: np.ndarray) -> None:
+    real = picture(trained / "real.png")
+    np.testing.assert_array_equal(real[2:30, 2:30], mnist[0, :, :, 0])
+    np.testing.assert_array_equal(real[32:60, 2:30], mnist[8, :, :, 0])
+    np.testing.assert_array_equal(real[212:240, 212:240], mnist[63, :, :, 0])
+
+
+def test_the_tutorials_line_and_where_everything_is(command: Command, tmp_path: Path) -> None:
+    done = command("train", *QUICK, "--steps=15", "--workdir=w", "--tensorboard")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[1].startswith("Epoch [1/1], Step [10/937], D Loss: 0.")
+    assert ", G Loss: " in lines[1]
+    assert lines[2].startswith("Epoch [1/1], Step [15/937], ")
+    assert "w/samples.png" in lines[3]
+    assert "python -m gan_jax.sample --workdir=w" in lines[3]
+    assert list((tmp_path / "w" / "tensorboard").glob("events*"))
+
+
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(
+    command: Command, tmp_path: Path, trained: Path
+) -> None:
+    flags = [*QUICK, "--steps=60", "--ema=0.9", "--workdir=killed"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gan_jax.train", *flags],
+        cwd=tmp_path,
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:  # past the first checkpoint, in the middle of writing the second
+            if "Step [40/" in line:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (tmp_path / "killed" / "samples.png").exists()
+    done = command("train", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "resuming at step" in done.stdout
+    assert_same_run(trained, tmp_path / "killed", 60)
+
+
+def test_more_steps_and_another_cadence_resume_to_the_same_bits(
+    command: Command, tmp_path: Path, trained: Path
+) -> None:
+    first = command("train", *QUICK[:2], "--log_every=7", "--steps=25", "--ema=0.9", "--workdir=grown")
+    assert first.returncode == 0, first.stderr
+    done = command("train", *QUICK, "--steps=60", "--ema=0.9", "--workdir=grown")
+    assert "resuming at step 25 of 60" in done.stdout
+    expected, found = arrays(trained, 60), arrays(tmp_path / "grown", 60)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(array, found[name], err_msg=name)
+    again = command("train", *QUICK, "--steps=60", "--ema=0.9", "--workdir=grown")
+    assert again.returncode == 0, again.stderr
+    assert "resuming at step 60 of 60" in again.stdout
+    assert rows(tmp_path / "grown")[-1]["step"] == 60
+
+
+def test_a_target_that_is_already_past_is_refused(refuse: Refuse, tmp_path: Path, trained: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    before = contents(tmp_path / "run")
+    flags = [*QUICK, "--steps=30", "--ema=0.9", "--workdir=run"]
+    refuse("train", flags, "at step 60, past the 30 asked for")
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_folder_in_use_is_refused_and_can_be_sampled_from(
+    command: Command, tmp_path: Path, mnist: np.ndarray
+) -> None:
+    flags = (*QUICK, "--checkpoint_every=10", "--workdir=shared")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gan_jax.train", *flags], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Step [30/" in line:
+                break
+        assert_refused(command("train", *flags), "--workdir=shared is in use by another run")
+        for _ in range(20):  # while checkpoints come and go
+            sample.restore(tmp_path / "shared")
+        assert process.poll() is None
+        process.terminate()
+        process.stdout.read()
+    with Checkpoints(tmp_path / "shared" / "checkpoints") as checkpoints:
+        assert len(checkpoints.steps) == 3
+    for step in checkpoints.steps:
+        sample.restore(tmp_path / "shared", step)  # all intact
+
+
+def test_epochs_with_several_d_steps_end_within_their_last_epoch(small: Callable[..., Config]) -> None:
+    # 468 batches: 93 steps of 5, with 3 batches left over.
+    assert train.total_steps(small(batch_size=128, d_steps=5, epochs=1), 60_000) == 93
+    assert train.total_steps(small(batch_size=128, d_steps=5, epochs=20), 60_000) == 1872
+    assert train.total_steps(small(batch_size=128, epochs=200), 60_000) == 93_600
+    assert train.total_steps(small(batch_size=60_000, d_steps=5, epochs=1), 60_000) == 1
+
+
+def test_stopping_politely_saves_and_says_so(tmp_path: Path, mnist: np.ndarray) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gan_jax.train", *QUICK, "--workdir=stopped"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    last = rows(tmp_path / "stopped")[-1]["step"]
+    assert f"Stopped at step {last} of 56220; rerun the same command to go on." in out
+    assert str(last) in os.listdir(tmp_path / "stopped" / "checkpoints")
+
+
+def test_the_device_count_is_not_in_the_checkpoint(command: Command, tmp_path: Path, trained: Path) -> None:
+    first = command("train", *QUICK, "--steps=20", "--ema=0.9", "--workdir=moved", devices=8)
+    assert first.returncode == 0, first.stderr
+    done = command("train", *QUICK, "--steps=40", "--ema=0.9", "--workdir=moved", devices=1)
+    assert "resuming at step 20" in done.stdout, done.stderr
+    back = command("train", *QUICK, "--steps=60", "--ema=0.9", "--workdir=moved", devices=8)
+    assert "resuming at step 40" in back.stdout, back.stderr
+    for one, other in zip(rows(trained), rows(tmp_path / "moved"), strict=True):
+        assert one == pytest.approx(other, rel=2e-3)
+    drawn = command("sample", "--workdir=moved", "--out=grid.png")
+    assert drawn.returncode == 0, drawn.stderr
+
+
+def test_keep_every_keeps_beside_the_newest_three(command: Command, tmp_path: Path) -> None:
+    done = command("train", *QUICK, "--steps=140", "--keep_every=45", "--workdir=kept")
+    assert done.returncode == 0, done.stderr
+    assert sorted(map(int, os.listdir(tmp_path / "kept" / "checkpoints"))) == [45, 90, 120, 135, 140]
+
+
+def test_evaluation_keeps_the_best_and_changes_no_bit(command: Command, tmp_path: Path) -> None:
+    flags = ("--loss=hinge", "--batch_size=6000", "--log_every=5", "--epochs=5", "--checkpoint_every=10")
+    plain = command("train", *flags, "--workdir=plain")
+    assert plain.returncode == 0, plain.stderr
+    judged = command("train", *flags, "--workdir=judged", "--eval_every=2")
+    assert judged.returncode == 0, judged.stderr
+    expected, found = arrays(tmp_path / "plain", 50), arrays(tmp_path / "judged", 50)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(array, found[name], err_msg=name)
+    scores = {
+        row["step"]: value
+        for row in rows(tmp_path / "judged")
+        for name, value in row.items()
+        if name == "frechet_distance/mnist-classifier/10k-test"
+    }
+    assert list(scores) == [20, 40, 50]  # every second epoch, and the end
+    best = min(scores, key=lambda step: scores[step])
+    drawn = command("sample", "--workdir=judged", "--checkpoint=best", "--out=best.png")
+    assert drawn.stdout == f"64 samples of step {best} in best.png\n"
+    assert str(best) in os.listdir(tmp_path / "judged" / "checkpoints")
+    none = command("sample", "--workdir=plain", "--checkpoint=best", "--out=none.png")
+    assert_refused(none, "plain holds no evaluated checkpoint", "--eval_every")
+
+
+def test_sample_repeats_the_runs_last_grid(command: Command, tmp_path: Path, trained: Path) -> None:
+    done = command("sample", f"--workdir={trained}", "--num=64", "--out=grid.png")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "64 samples of step 60 in grid.png\n"
+    for name in ("samples.png", "samples/sample_1_60.png"):
+        np.testing.assert_array_equal(picture(tmp_path / "grid.png"), picture(trained / name))
+
+
+def test_sample_writes_arrays_that_depend_on_the_seed_and_not_on_their_number(
+    command: Command, tmp_path: Path, trained: Path
+) -> None:
+    drawn = {}
+    for name, num, seed in (("a", 100, 1), ("b", 30, 1), ("c", 30, 2)):
+        done = command(
+            "sample", f"--workdir={trained}", f"--num={num}", f"--seed={seed}", f"--out={name}.npz"
+        )
+        assert done.returncode == 0, done.stderr
+        with np.load(tmp_path / f"{name}.npz") as file:
+            drawn[name] = file["images"]
+    assert drawn["a"].shape == (100, 28, 28, 1)
+    assert drawn["a"].dtype == np.uint8
+    np.testing.assert_array_equal(drawn["a"][:30], drawn["b"])
+    assert (drawn["b"] != drawn["c"]).any()
+    early = command(
+        "sample", f"--workdir={trained}", "--checkpoint=20", "--num=30", "--seed=1", "--out=d.npz"
+    )
+    assert early.returncode == 0, early.stderr
+    assert (np.load(tmp_path / "d.npz")["images"] != drawn["b"]).any()
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    command: Command, tmp_path: Path, trained: Path
+) -> None:
+    flags = (*QUICK, "--steps=60", "--ema=0.9", "--workdir=damaged")
+    assert command("train", *flags).returncode == 0
+    largest = max(
+        (tmp_path / "damaged/checkpoints/60").rglob("*"), key=lambda p: p.is_file() and p.stat().st_size
+    )
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    largest.write_bytes(content)
+    drawn = command("sample", "--workdir=damaged", "--out=grid.png")
+    assert drawn.returncode == 0
+    assert "samples of step 40" in drawn.stdout
+    assert "checkpoints/60 is damaged" in drawn.stderr
+    done = command("train", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "checkpoints/60 is damaged" in done.stderr
+    assert "resuming at step 40" in done.stdout
+    assert_same_run(trained, tmp_path / "damaged", 60)
+
+
+@pytest.mark.parametrize("damage", ["empty", "newline", "missing"])
+def test_all_checkpoints_damaged_is_refused_and_nothing_is_lost(
+    refuse: Refuse, tmp_path: Path, trained: Path, damage: str
+) -> None:
+    shutil.copytree(trained, tmp_path / "gone")
+    for manifest in (tmp_path / "gone" / "checkpoints").glob("*/state/manifest.ocdbt"):
+        manifest.unlink() if damage == "missing" else manifest.write_text("\n" if damage == "newline" else "")
+    before = contents(tmp_path / "gone")
+    flags = [*QUICK[:2], "--log_every=5", "--steps=90", "--ema=0.9", "--workdir=gone"]
+    with pytest.raises(UserError, match=r"checkpoints/20 is damaged .* no other can be used"):
+        train.train(config.parse(flags))
+    assert contents(tmp_path / "gone") == before
+
+
+def test_a_diverging_run_stops_and_names_step_loss_and_checkpoint(command: Command, tmp_path: Path) -> None:
+    flags = ("--loss=least_squares", "--batch_size=64")
+    slow = command(
+        "train", *flags, "--log_every=1", "--checkpoint_every=1", "--d_learning_rate=5e3", "--workdir=wild"
+    )
+    fast = command("train", *flags, "--log_every=10", "--d_learning_rate=1e20", "--workdir=worse")
+    assert_refused(fast, "error: step 2: d_loss is ", "there is no checkpoint yet", code=1)
+    assert not list((tmp_path / "worse" / "checkpoints").iterdir())
+    assert_refused(slow, "error: step ", "the last good checkpoint is wild/checkpoints/", code=1)
+    [step] = re.findall(r"step (\d+)", slow.stderr)[:1]
+    kept = sorted(map(int, os.listdir(tmp_path / "wild" / "checkpoints")))
+    assert f"wild/checkpoints/{kept[-1]}." in slow.stderr
+    assert kept[-1] < int(step)
+    assert rows(tmp_path / "wild")[-1]["step"] <= int(step)  # the losses can still be finite
+
+
+def test_another_config_is_refused_with_the_differing_fields(command: Command, tmp_path: Path) -> None:
+    assert command("train", *QUICK, "--steps=10", "--workdir=w").returncode == 0
+    before = contents(tmp_path / "w")
+    done = command("train", *QUICK, "--steps=10", "--workdir=w", "--seed=1", "--loss=hinge")
+    assert_refused(
+        done, "loss (cross_entropy there, hinge here)", "seed (0 there, 1 here)", "another --workdir"
+    )
+    assert contents(tmp_path / "w") == before
+
+
+def test_bad_folders_are_refused(refuse: Refuse, tmp_path: Path, trained: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    refuse("train", [*QUICK, "--workdir=file"], "--workdir=file cannot be used")
+    assert (tmp_path / "file").read_text() == "mine"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "metrics.jsonl").write_text("mine")
+    refuse("train", [*QUICK, "--workdir=other"], "other holds metrics.jsonl but no config.json")
+    assert os.listdir(tmp_path / "other") == ["metrics.jsonl"]
+    for name in ("checkpoints", "metrics.jsonl"):
+        shutil.copytree(trained, tmp_path / f"odd-{name}", ignore=shutil.ignore_patterns(name))
+    (tmp_path / "odd-checkpoints" / "checkpoints").write_text("mine")
+    (tmp_path / "odd-metrics.jsonl" / "metrics.jsonl").mkdir()
+    same = [*QUICK, "--steps=60", "--ema=0.9"]
+    refuse("train", [*same, "--workdir=odd-checkpoints"], "odd-checkpoints/checkpoints is not a folder")
+    refuse("train", [*same, "--workdir=odd-metrics.jsonl"], "metrics.jsonl is not a file")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{")
+    refuse("train", [*QUICK, "--workdir=broken"], "config.json cannot be read")
+    refuse("train", [*QUICK, "--workdir=/proc/x"], "--workdir=/proc/x cannot be used")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_refused(refuse: Refuse, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    refuse("train", [*QUICK, "--workdir=locked/run"], "--workdir=locked/run cannot be used")
+
+
+def test_sampling_refuses_what_is_not_there(refuse: Refuse, tmp_path: Path, trained: Path) -> None:
+    refuse("sample", ["--workdir=nowhere", "--out=a.png"], "--workdir=nowhere holds no run")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "config.json").write_text((trained / "config.json").read_text())
+    refuse("sample", ["--workdir=empty", "--out=a.png"], "empty holds no checkpoint yet")
+    run = f"--workdir={trained}"
+    refuse("sample", [run, "--out=a.jpg"], "--out=a.jpg is not allowed", ".png", ".npz")
+    refuse("sample", [run, "--out=no/a.png"], "there is no folder")
+    refuse("sample", [run, "--out=a.png", "--num=0"], "--num=0 is not allowed")
+    refuse("sample", [run, "--out=a.png", "--num=1000000000"], "--num=1000000000 is not allowed")
+    refuse("sample", [run, "--out=a.png", "--seed=-1"], "--seed=-1 is not allowed")
+    refuse("sample", [run, "--out=a.png", "--checkpoint=7"], "no checkpoint of step 7", "20, 40, 60")
+    refuse("sample", [run], "--out")
+    assert not list(tmp_path.glob("a.*"))
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(refuse: Refuse, tmp_path: Path) -> None:
+    refuse("train", ["--batch_size=30"], "--batch_size=30", "8 devices")
+    refuse("train", ["--batch_size=60008"], "--batch_size=60008", "60000 images")
+    refuse("train", ["--dataset=kmnist"], "kmnist", "--data_dir")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_bad_command_line_is_one_line_with_exit_code_2(command: Command, tmp_path: Path) -> None:
+    assert_refused(command("train", "--loss=hnge"), "Did you mean 'hinge'?")
+    assert os.listdir(tmp_path) == []
+
+
+def test_rows_that_a_killed_run_wrote_half_of_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 10}\n{"step": 20}\n{"step": 30}\n{"st')
+    assert report._read_rows(path, 20) == [{"step": 10}, {"step": 20}]
+
+
+def test_writing_atomically_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    workdir.write_atomically(path, "a")
+    workdir.write_atomically(path, "b")
+    assert path.read_text() == "b"
+    assert os.listdir(tmp_path) == ["f"]
