@@ -1,0 +1,427 @@
+"""The evaluation from end to end: workdirs and files, the order of scores, what is written, what is refused."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_jax import cli, config, data, evaluate, sample, state
+from gan_jax.checkpoint import Checkpoints
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.metrics import cache, features, neighbours, protocol, scores, subjects
+from gan_jax.metrics.protocol import Evaluator
+
+NUM = 500
+METRICS = [
+    "frechet_distance",
+    "kernel_distance",
+    "kernel_distance_subsets",
+    "inception_score",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "class_balance",
+    "classes_found",
+]
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+Refuse = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def evaluator(mnist: np.ndarray) -> Evaluator:
+    return Evaluator("mnist", num=NUM)
+
+
+def make_run(folder: Path, steps: tuple[int, ...] = (0, 10)) -> Path:
+    """A run with checkpoints of an untrained generator."""
+    settings = Config()
+    folder.mkdir()
+    (folder / "config.json").write_text(config.to_json(settings))
+    gan = state.init(settings, (28, 28, 1), 10)
+    with Checkpoints(folder / "checkpoints", write=True) as checkpoints:
+        for step in steps:
+            checkpoints.save(gan.replace(step=gan.step + step))
+    return folder
+
+
+def blurred(images: np.ndarray) -> np.ndarray:
+    """Each pixel the mean of 5 × 5."""
+    padded = np.pad(images.astype(np.float64), ((0, 0), (2, 2), (2, 2), (0, 0)))
+    shifts = [padded[:, i : i + 28, j : j + 28] for i in range(5) for j in range(5)]
+    return np.mean(shifts, axis=0).astype(np.uint8)
+
+
+def noise(num: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (num, 28, 28, 1), np.uint8)
+
+
+def by_metric(found: list[scores.Score]) -> dict[str, scores.Score]:
+    return {score.metric: score for score in found}
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+# Scores
+
+
+def test_scores_come_in_the_order_anyone_would_expect(evaluator: Evaluator, mnist: np.ndarray) -> None:
+    """Real images, blurred ones, noise; each score between its two bounds or at them."""
+    images = protocol.choose(
+        mnist, NUM, seed=1
+    )  # the last ones are of other writers, and score 3 times worse
+    real, soft, bad = (by_metric(evaluator.scores(x)) for x in (images, blurred(images), noise(NUM)))
+    assert list(real) == METRICS
+    for metric in ("frechet_distance", "kernel_distance", "kernel_distance_subsets"):
+        assert real[metric].value < 0.2 * soft[metric].value < 0.1 * bad[metric].value, metric
+    for metric in ("precision", "density", "coverage", "recall", "inception_score"):
+        assert real[metric].value > soft[metric].value >= bad[metric].value, metric
+    assert real["class_balance"].value < 0.05 < bad["class_balance"].value
+    assert real["classes_found"].value == 10
+    for score in real.values():  # other train images than the floor's, so near it
+        assert score.floor == pytest.approx(score.value, rel=0.4, abs=0.05), score.name
+    for score in bad.values():
+        assert score.noise == pytest.approx(score.value, rel=0.1, abs=0.05), score.name
+
+
+def test_a_score_says_all_that_it_depends_on(evaluator: Evaluator, mnist: np.ndarray) -> None:
+    found = by_metric(evaluator.scores(mnist[:NUM]))
+    score = found["frechet_distance"]
+    assert score.name == "frechet_distance/mnist-classifier/500-test"
+    assert (score.n_real, score.n_fake, score.split, score.seed) == (NUM, NUM, "test", 0)
+    assert score.network_sha256 == features.SHA256["mnist"]
+    assert score.spread is None
+    assert found["inception_score"].spread_is == "standard deviation over 10 splits"
+    assert found["kernel_distance_subsets"].spread_is == "standard error over 10 disjoint subsets"
+    assert found["kernel_distance_subsets"].spread > 0
+    assert {s.better for s in found.values()} == {"lower", "higher"}
+
+
+def test_names_count_in_thousands(evaluator: Evaluator) -> None:
+    names = [scores.full_name("recall", evaluator.network, n) for n in (10_000, 1000, 2500)]
+    assert [name.removeprefix("recall/mnist-classifier/") for name in names] == [
+        "10k-test",
+        "1k-test",
+        "2500-test",
+    ]
+
+
+def test_the_quick_frechet_distance_is_the_tables(evaluator: Evaluator, mnist: np.ndarray) -> None:
+    assert evaluator.frechet(mnist[:700]) == evaluator.scores(mnist[:700])[0].value
+
+
+def test_mode_collapse_is_seen(evaluator: Evaluator) -> None:
+    images, labels = data.load("mnist", "train")
+    found = by_metric(evaluator.scores(images[labels == 4][:NUM]))
+    assert found["classes_found"].value <= 3
+    assert found["class_balance"].value == pytest.approx(np.log(10), abs=0.2)  # log of 1/share
+    assert found["coverage"].value < 0.2 < 0.5 < found["precision"].value
+
+
+def test_sorted_files_are_shuffled(mnist: np.ndarray) -> None:
+    """Sorted by class, each of the Inception score's splits would hold one class and score 1."""
+    images, labels = data.load("mnist", "train")
+    images = images[:NUM][np.argsort(labels[:NUM])]
+    found = by_metric(Evaluator("mnist", num=NUM, families=["Inception score"]).scores(images))
+    assert found["inception_score"].value > 7
+
+
+@pytest.mark.parametrize("batch_size", [7, 128])
+def test_batch_size_changes_no_score(
+    evaluator: Evaluator, mnist: np.ndarray, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "cached", lambda name, key, compute: compute())
+    apply = partial(evaluator.network.apply, batch_size=batch_size)
+    other = Evaluator("mnist", num=NUM, network=evaluator.network._replace(apply=apply))
+    for one, two in zip(evaluator.scores(mnist[:NUM]), other.scores(mnist[:NUM]), strict=True):
+        for number in ("value", "floor", "noise"):
+            assert getattr(one, number) == pytest.approx(getattr(two, number), rel=1e-6, abs=1e-6), one.name
+
+
+def test_an_infinite_score_is_written_as_a_string(evaluator: Evaluator, mnist: np.ndarray) -> None:
+    score = evaluator.scores(mnist[:NUM])[0]._replace(value=float("inf"))
+    assert score.to_json()["value"] == "inf"
+
+
+# The cache
+
+
+def test_real_statistics_are_computed_once(
+    evaluator: Evaluator, mnist: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = evaluator.scores(mnist[:NUM])
+    again = Evaluator("mnist", num=NUM)
+    seen = []
+    monkeypatch.setattr(Evaluator, "see", lambda self, images, title="samples": seen.append(title))
+    assert again.scores(mnist[:NUM], evaluator_see(evaluator, mnist)) == before
+    assert seen == []
+
+
+def evaluator_see(evaluator: Evaluator, mnist: np.ndarray) -> scores.Seen:
+    chosen = protocol.choose(mnist[:NUM], NUM, 0)
+    return scores.Seen(*evaluator.network.apply(chosen))
+
+
+def test_the_cache_is_tied_to_what_it_depends_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    calls = []
+
+    def get(key: str) -> float:
+        compute = lambda: calls.append(key) or {"x": np.array([len(calls)])}
+        return int(cache.cached("name", {"of": key}, compute)["x"][0])
+
+    assert [get("a"), get("a"), get("b"), get("a")] == [1, 1, 2, 1]
+    monkeypatch.setattr(cache, "_source_sha256", lambda: "a changed metric")
+    assert get("a") == 3
+    assert capsys.readouterr().err == ""
+    for path in (tmp_path / "gan_jax" / "statistics").iterdir():
+        path.write_bytes(path.read_bytes()[:-30])
+    assert get("a") == 4
+    assert "is damaged" in capsys.readouterr().err
+    assert get("a") == 4
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cache.cached("name", {}, lambda: {"x": np.ones(1)})["x"] == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+# Neighbours
+
+
+def test_nearest_against_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "BLOCK", 7)
+    rng = np.random.default_rng(0)
+    queries, points = rng.normal(size=(9, 4)), rng.normal(size=(50, 4))
+    found = neighbours.nearest(queries, points)
+    distances = np.linalg.norm(queries[:, None] - points[None], axis=2)
+    np.testing.assert_array_equal(found.indices, distances.argmin(axis=1))
+    np.testing.assert_allclose(found.distances, distances.min(axis=1))
+
+
+def test_a_recited_training_image_is_found(evaluator: Evaluator, mnist: np.ndarray) -> None:
+    copies = mnist[[59_999, 3]]
+    for found in (evaluator.nearest_pixels(copies), evaluator.nearest(evaluator.see(copies))):
+        assert found.indices.tolist() == [59_999, 3]
+        assert found.distances == pytest.approx([0, 0], abs=1e-4)
+
+
+# The command
+
+
+def test_the_command_judges_runs_and_files_side_by_side(command: Command, tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    images = np.concatenate([noise(40), data.load("mnist", "train")[0][:NUM]])
+    np.savez_compressed(tmp_path / "theirs.npz", images=images, labels=np.arange(3))
+    done = command("evaluate", "--workdir=run", "--npz=theirs.npz", f"--num={NUM}", "--seed=3")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert re.split(r"  +", lines[1]) == ["score", "better", "run", "theirs.npz", "real train", "noise"]
+    assert lines[3].startswith("frechet_distance/mnist-classifier/500-test")
+    assert re.search(
+        r"inception_score\S+ +higher +\S+ ± \S+ +\S+ ± \S+ +\S+ +\S+$", done.stdout, re.MULTILINE
+    )
+    run, file = read(tmp_path / "run/evaluation.json"), read(tmp_path / "theirs.evaluation.json")
+    assert run["scores"].keys() == file["scores"].keys()
+    assert [name.split("/")[0] for name in run["scores"]] == METRICS
+    assert run["source"]["workdir"], run["source"]["step"] == ("run", 10)
+    assert file["source"]["npz"] == "theirs.npz"
+    for report in (run, file):
+        for score in report["scores"].values():
+            assert score["n_real"] == score["n_fake"] == NUM
+            assert (score["split"], score["seed"]) == ("test", 3)
+            assert score["network_sha256"] == features.SHA256["mnist"]
+            assert all(isinstance(score[x], float) for x in ("value", "floor", "noise"))
+        assert sum(report["class_shares"]["samples"]) == pytest.approx(1)
+        assert report["nearest_train_image"]["pixel_distance"]["test"] == pytest.approx(4.3, abs=0.3)
+    frechet = "frechet_distance/mnist-classifier/500-test"
+    assert file["scores"][frechet]["value"] < run["scores"][frechet]["value"]
+    for path in (tmp_path / "run/evaluation.png", tmp_path / "theirs.evaluation.png"):
+        with Image.open(path) as picture:
+            assert picture.size[0] == 1200
+    assert not list(tmp_path.rglob("*.new"))
+
+
+def test_samples_score_the_same_as_a_file_and_on_any_number_of_devices(
+    command: Command, tmp_path: Path
+) -> None:
+    make_run(tmp_path / "run")
+    options = ["--seed=5", f"--num={NUM}"]
+    sample.main([f"--workdir={tmp_path}/run", f"--out={tmp_path}/s.npz", *options])
+    evaluate.main([f"--workdir={tmp_path}/run", f"--npz={tmp_path}/s.npz", *options])
+    run, file = read(tmp_path / "run/evaluation.json"), read(tmp_path / "s.evaluation.json")
+    assert run["scores"] == file["scores"]
+    assert run["source"]["images_sha256"] == file["source"]["images_sha256"]
+    assert len(jax.devices()) == 8
+    done = command("evaluate", "--npz=s.npz", "--out=.", *options, devices=1)
+    assert done.returncode == 0, done.stderr
+    for name, score in read(tmp_path / "s.evaluation.json")["scores"].items():
+        assert score["value"] == pytest.approx(run["scores"][name]["value"], rel=1e-6, abs=1e-6), name
+
+
+def test_inception_adds_its_own_rows(
+    tmp_path: Path, mnist: np.ndarray, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its weights are not at hand: a projection stands for it, with fewer features."""
+    weights = np.random.default_rng(0).normal(size=(784, 20)) / 255
+
+    def apply(images: np.ndarray, progress: Callable = iter) -> tuple[np.ndarray, np.ndarray]:
+        found = images.reshape(len(images), -1) @ weights
+        return found, np.exp(found) / np.exp(found).sum(axis=1, keepdims=True)
+
+    asked = []
+    network = features.FeatureNetwork("inception-2015-12-05", "f" * 64, apply)
+    monkeypatch.setattr(evaluate, "load_inception", lambda path: asked.append(path) or network)
+    monkeypatch.setattr(evaluate, "INCEPTION_WIDTH", 20)
+    np.savez(tmp_path / "a.npz", images=mnist[:NUM])
+    for name in ("weights.pth", "download"):
+        evaluate.main([f"--npz={tmp_path}/a.npz", f"--num={NUM}", f"--inception_weights={name}"])
+    assert asked == [Path("weights.pth"), None]
+    found = read(tmp_path / "a.evaluation.json")["scores"]
+    assert [name for name in found if "inception-" in name] == [
+        f"{metric}/inception-2015-12-05/500-test" for metric in METRICS[:4]
+    ]
+    assert found["frechet_distance/inception-2015-12-05/500-test"]["network_sha256"] == "f" * 64
+    assert "inception-2015-12-05: SHA-256 ffff" in capsys.readouterr().out
+
+
+def test_the_curve_is_the_logs_where_it_has_one(tmp_path: Path, evaluator: Evaluator) -> None:
+    folder = make_run(tmp_path / "run")
+    run = subjects.Run(folder, checkpoint=None, data_dir=None)
+    curve = run.curve(evaluator, 0.5)
+    assert (curve.name, curve.steps) == ("frechet_distance/mnist-classifier/500-test", [0, 10])
+    assert curve.values[0] == evaluator.frechet(run.images(NUM, 0)) == curve.values[1]  # not trained
+    rows = [{"step": 5, "d_loss": 1.0}, {"step": 10, "frechet_distance/x": 7.0}]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"st')
+    assert run.curve(evaluator, 0.5) == ("frechet_distance/x", [10], [7.0], 0.5)
+
+
+def test_interpolations_keep_the_noise_in_its_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = subjects.Run(make_run(tmp_path / "run"), checkpoint=None, data_dir=None)
+    drawn = []
+    monkeypatch.setattr(sample, "draw", lambda config, variables, z, shape: drawn.append(np.asarray(z)))
+    run.interpolations(0)
+    z = drawn[0].reshape(subjects.PATHS, -1, run.config.z_dim)
+    latents = np.asarray(sample.latents(run.config, 0, 2 * subjects.PATHS))
+    np.testing.assert_allclose(z[:, 0], latents[: subjects.PATHS], atol=1e-6)
+    np.testing.assert_allclose(z[:, -1], latents[subjects.PATHS :], atol=1e-6)
+    assert np.linalg.norm(z, axis=2) == pytest.approx(np.sqrt(run.config.z_dim), rel=0.35)
+
+
+# What is refused
+
+
+@pytest.fixture
+def refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mnist: np.ndarray
+) -> Refuse:
+    """Runs the command in this process, in tmp_path, and checks that it is refused in one line."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(args: list[str], *words: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["evaluate", *args])
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(SystemExit) as stop:
+            cli.run(evaluate.main)
+        _, err = capsys.readouterr()
+        assert stop.value.code == 2
+        assert len(err.strip().splitlines()) == 1, err
+        for word in ("error: ", *words):
+            assert word in err
+        assert sorted(tmp_path.rglob("*")) == before  # nothing half-written
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((NUM, 28, 28, 1), np.float32), ["uint8 [N,28,28,1]", "float32"]),
+        (np.zeros((NUM, 28, 27), np.uint8), ["uint8 [N,28,28,1]", "[500, 28, 27, 1]"]),
+        (np.zeros((NUM, 28, 28, 3), np.uint8), ["uint8 [N,28,28,1]", "[500, 28, 28, 3]"]),
+        (np.zeros((NUM, 32, 32, 1), np.uint8), ["uint8 [N,28,28,1]", "[500, 32, 32, 1]"]),
+        (np.zeros((NUM - 1, 28, 28, 1), np.uint8), ["holds 499 images", "--num=500"]),
+        (np.zeros((), np.uint8), ["uint8 [N,28,28,1]"]),
+        (np.array([{"a": 1}]), ["no .npz file of plain arrays"]),
+    ],
+)
+def test_arrays_of_another_kind(refuse: Refuse, tmp_path: Path, array: np.ndarray, words: list[str]) -> None:
+    np.savez(tmp_path / "a.npz", images=array)
+    refuse(["--npz=a.npz", f"--num={NUM}"], "a.npz", *words)
+
+
+def test_files_of_another_kind(refuse: Refuse, tmp_path: Path, mnist: np.ndarray) -> None:
+    np.savez(tmp_path / "good.npz", images=mnist[:NUM])
+    content = (tmp_path / "good.npz").read_bytes()
+    (tmp_path / "short.npz").write_bytes(content[:-500])
+    (tmp_path / "flipped.npz").write_bytes(content[:5000] + b"?" + content[5001:])
+    (tmp_path / "text.npz").write_text("images")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    np.save(tmp_path / "single.npy", mnist[:NUM])
+    np.savez(tmp_path / "other.npz", samples=mnist[:NUM])
+    (tmp_path / "folder.npz").mkdir()
+    for name in ("short", "flipped", "text", "empty"):
+        refuse([f"--npz={name}.npz", f"--num={NUM}"], f"{name}.npz is damaged or no .npz file")
+    refuse(["--npz=single.npy"], "single array")
+    refuse(["--npz=other.npz"], "no array 'images'", "samples")
+    refuse(["--npz=folder.npz"], "cannot be read")
+    refuse(["--npz=absent.npz"], "absent.npz cannot be read (No such file or directory)")
+    # The good one is not judged either where another one beside it is bad.
+    refuse(["--npz=good.npz", "--npz=text.npz", f"--num={NUM}"], "text.npz")
+
+
+def test_other_bad_input(refuse: Refuse, tmp_path: Path, mnist: np.ndarray) -> None:
+    np.savez(tmp_path / "a.npz", images=mnist[:NUM])
+    refuse([], "--workdir=FOLDER", "--npz=FILE")
+    refuse(["--npz=a.npz", "--num=0"], "--num=0")
+    refuse(["--npz=a.npz", "--num=20"], "20 samples", "at least 65")
+    refuse(["--npz=a.npz", "--seed=-1"], "--seed=-1")
+    refuse(["--npz=a.npz", "--dataset=mnits"], "Did you mean 'mnist'?")
+    refuse(["--npz=a.npz", f"--num={NUM}", "--data_dir=absent"], "data_dir 'absent' does not exist")
+    refuse(["--npz=a.npz", f"--num={NUM}", "--out=absent"], "absent is no folder")
+    refuse(["--npz=a.npz", "--npz=a.npz", f"--num={NUM}"], "would both be written to")
+    refuse(["--npz=a.npz", "--num=500", "--inception_weights=w.pth"], "2049")
+    np.savez(tmp_path / "b.npz", images=np.zeros((10_001, 28, 28, 1), np.uint8))
+    refuse(["--npz=b.npz", "--num=10001"], "--num=10001", "10000 images")
+    refuse(["--npz=b.npz", "--inception_weights=w.pth"], "w.pth does not exist")
+    (tmp_path / "w.pth").write_text("weights")
+    refuse(["--npz=b.npz", "--inception_weights=w.pth"], "w.pth is not", "SHA-256")
+
+
+def test_workdirs_without_a_generator(refuse: Refuse, tmp_path: Path) -> None:
+    refuse(["--workdir=absent"], "absent holds no run")
+    (tmp_path / "fresh").mkdir()
+    (tmp_path / "fresh/config.json").write_text(config.to_json(Config()))
+    refuse(["--workdir=fresh"], "holds no checkpoint yet")
+    make_run(tmp_path / "run", (10, 20))
+    refuse(["--workdir=run", "--checkpoint=15"], "no checkpoint of step 15", "10, 20")
+    refuse(["--workdir=run", "--checkpoint=best"], "no evaluated checkpoint")
+    refuse(["--workdir=run", "--num=20000"], "--num=20000", "10000 images")
+    refuse(["--workdir", "run", "fresh"], "holds no checkpoint yet")
+
+
+def test_too_few_images_for_the_evaluator(mnist: np.ndarray, evaluator: Evaluator) -> None:
+    with pytest.raises(UserError, match="there are 499 images"):
+        evaluator.scores(mnist[:499])
+    with pytest.raises(UserError, match="uint8"):
+        evaluator.frechet(mnist[:NUM].astype(np.float32))
