@@ -14,7 +14,8 @@ Tree = TypeVar("Tree")
 
 def mean(tree: Tree, axis: str | None) -> Tree:
     """Every leaf averaged over the devices."""
-    return tree if axis is None else jax.lax.pmean(tree, axis)
+    # Over a single device it would still copy every gradient.
+    return tree if size(axis) == 1 else jax.lax.pmean(tree, axis)
 
 
 def size(axis: str | None) -> int:

@@ -10,10 +10,11 @@ import hashlib
 import logging
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,11 +27,19 @@ from gan_jax.state import GanState
 
 KEPT = 3
 
-Warn = Callable[[str], None]
+# A running trainer deletes checkpoints under a reader. How often one looks again at most, and how many seconds one
+# waits for a checkpoint that may be half gone to be gone, which takes some 10 ms.
+TRIES = 20
+PATIENCE = 2.0
 
-# Orbax logs every save through absl, and a failed read once for each of its tasks: what matters is raised.
-logging.getLogger("absl").setLevel(logging.ERROR)
+Step = int | Literal["best"] | None  # None is the newest
+Warn = Callable[[str], None]
+T = TypeVar("T")
+
+# Orbax logs every save, each file that it misses, and a failed read once for each of its tasks: what matters is raised.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+logging.getLogger().addFilter(lambda record: record.module != "orbax_v0_layout")
 
 
 class NonFiniteState(Exception):
@@ -55,11 +64,13 @@ class Checkpoints:
         keep.append(policies.BestN(get_metric_fn=worth, n=1, keep_checkpoints_without_metrics=False))
         if keep_every:
             keep.append(policies.EveryNSteps(keep_every))
-        self._checkpointer = ocp.training.Checkpointer(
-            directory.absolute(),
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=policies.AnyPreservationPolicy(keep),
-            cleanup_tmp_directories=write,
+        self._checkpointer = _listed(
+            lambda: ocp.training.Checkpointer(
+                directory.absolute(),
+                save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+                preservation_policy=policies.AnyPreservationPolicy(keep),
+                cleanup_tmp_directories=write,
+            )
         )
         self._directory = directory
 
@@ -111,30 +122,39 @@ class Checkpoints:
         with self._errors("written"):
             self._checkpointer.wait()
 
-    def restore(self, like: GanState, warn: Warn, step: int | None = None) -> GanState | None:
-        """The newest intact checkpoint (or that of `step`); None if there is none.
+    def restore(self, like: GanState, warn: Warn, step: Step = None) -> GanState | None:
+        """The newest intact checkpoint (or that of `step`, or the best); None if there is none.
 
         `like` gives the tree's structure: a state, or its `jax.eval_shape`. A damaged checkpoint is passed
-        over for the one before it, and `warn` told so. Raises `UserError` if all are
-        damaged, or the asked one is missing or damaged.
+        over for the one before it, and `warn` told so. What a running trainer deletes meanwhile was not there:
+        it is the newest, or the best, of those that are there now. Raises `UserError` if all are damaged, or
+        the asked one is missing or damaged.
         """
-        steps = self.steps
-        if step is not None and step not in steps:
-            have = ", ".join(map(str, steps)) or "none"
-            raise UserError(f"no checkpoint of step {step} in {self._directory}; there are: {have}.")
-        wanted = [step] if step is not None else steps[::-1]
-        for candidate in wanted:
-            try:
-                return self._load(candidate, like)
-            except _Damaged as error:
-                if step is None and candidate != wanted[-1]:
-                    warn(f"checkpoint {self.path(candidate)} is damaged ({error}); trying the one before it")
-                    continue
-                raise UserError(
-                    f"checkpoint {self.path(candidate)} is damaged ({error}) and no other can be used: "
-                    "train in a new --workdir, or put back a copy."
-                ) from error
-        return None
+        told: set[int] = set()
+        for _ in range(TRIES):
+            wanted = self._wanted(step)
+            if not wanted:
+                return None
+            for candidate in wanted:
+                try:
+                    return self._load(candidate, like)
+                except _Damaged as error:
+                    if self._deleted(candidate, wanted, step):
+                        break
+                    if candidate == wanted[-1]:
+                        raise UserError(
+                            f"checkpoint {self.path(candidate)} is damaged ({error}) and no other can be used: "
+                            "train in a new --workdir, or put back a copy."
+                        ) from error
+                    if candidate not in told:
+                        told.add(candidate)
+                        warn(
+                            f"checkpoint {self.path(candidate)} is damaged ({error}); trying the one before it"
+                        )
+        raise UserError(
+            f"the checkpoints in {self._directory} are deleted faster than they can be read: try again, or give "
+            "the run that writes them a higher --checkpoint_every."
+        )
 
     def set_aside_after(self, step: int) -> None:
         """Move the checkpoints later than `step`, damaged ones, to `damaged/` beside the folder."""
@@ -144,6 +164,40 @@ class Checkpoints:
             shutil.rmtree(aside / str(later), ignore_errors=True)
             self.path(later).rename(aside / str(later))
         self._checkpointer.reload()
+
+    def _wanted(self, step: Step) -> list[int]:
+        """The steps to try, best first. Raises `UserError` if there is none such."""
+        steps = self.steps
+        if step is None:
+            return steps[::-1]
+        if step == "best":
+            return [] if (best := self._settled_best()) is None else [best]
+        if step not in steps:
+            have = ", ".join(map(str, steps)) or "none"
+            raise UserError(f"no checkpoint of step {step} in {self._directory}; there are: {have}.")
+        return [step]
+
+    def _settled_best(self) -> int | None:
+        """`best`, of a list that stood still: one that lost a score while it was read lacks the one in its place."""
+        for _ in range(TRIES):
+            steps, best = self.steps, self.best
+            _listed(self._checkpointer.reload)
+            if self.steps == steps:
+                return best
+        return self.best
+
+    def _deleted(self, failed: int, wanted: list[int], step: Step) -> bool:
+        """Whether what could not be read is deleted, not damaged: then another is wanted now, or there is none.
+
+        The newest and the best are deleted after another was finished in their place. Of others the half may
+        still be there, which is waited for.
+        """
+        deadline = time.monotonic() + PATIENCE
+        _listed(self._checkpointer.reload)
+        while step is not None and failed in self.steps[:-KEPT] and time.monotonic() < deadline:
+            time.sleep(0.05)
+            _listed(self._checkpointer.reload)
+        return failed not in self.steps or self._wanted(step)[:1] != wanted[:1]
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -177,6 +231,14 @@ class Checkpoints:
 
 class _Damaged(Exception):
     pass
+
+
+def _listed(read: Callable[[], T]) -> T:
+    """What `read` returns, which lists the folder: anew where a checkpoint is deleted under it."""
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return read()
+    return read()
 
 
 def _without_closed_loops(hook: Callable[[Any], object]) -> Callable[[Any], None]:

@@ -39,10 +39,14 @@ Array = TypeVar("Array", np.ndarray, jax.Array)
 
 
 class Dataset(NamedTuple):
-    """An entry of `DATASETS`: how to load it, `(name, split, data_dir) -> arrays`, and its images' [H, W, C]."""
+    """An entry of `DATASETS`.
+
+    load: `(name, split, data_dir) -> arrays`. image_shape: [H, W, C]. num_classes: labels are below it.
+    """
 
     load: Callable[[str, str, str | Path | None], Arrays]
     image_shape: tuple[int, int, int]
+    num_classes: int = 10
 
 
 def load(name: str, split: str, data_dir: str | Path | None = None) -> Arrays:

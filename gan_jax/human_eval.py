@@ -127,7 +127,7 @@ def _serve(options: Options, folder: Path, database: Path) -> None:
         session = answers.session(conditions)
         real = data.load(config.dataset, SPLIT, config.data_dir)[0]
         z = sample.latents(config, conditions.seed, POOL)
-        fake = sample.draw(config, restored.sampling_variables, z, real.shape[1:])
+        fake = sample.draw(config, restored.sampling_variables, z, sample.classes(config, POOL))
         app = human_page.make_app(
             answers,
             conditions,

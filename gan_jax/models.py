@@ -1,17 +1,23 @@
 """Generator and discriminator pairs, in Flax linen.
 
-A generator maps z [B, z_dim] to images [B, 28, 28, C] in [−1, 1]; a discriminator maps images to logits
-[B]. To add a pair, write two modules and add a function to `MODELS` that builds them for an image shape.
+A generator maps z [B, z_dim] to images [B, H, W, C] in [−1, 1]; a discriminator maps images to logits [B]. Both
+take, for conditional GANs, labels [B], and `train`: whether batch statistics are used and state is moved on.
+To add a pair, write two modules and add a function to `MODELS` that builds them.
 """
 
+import dataclasses
+import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from gan_jax.errors import UserError
+from gan_jax.layers import Dense, StridedConv, StridedConvTranspose
 
 
 class Networks(NamedTuple):
@@ -21,50 +27,159 @@ class Networks(NamedTuple):
     discriminator: nn.Module
 
 
-def _dense(features: int, fan_in: int) -> nn.Dense:
-    """PyTorch's default linear layer: kernel and bias both from U(−1/√fan_in, 1/√fan_in).
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What a run asks of its nets.
+
+    image_shape: [H, W, C]. num_classes: of the labels, None without them. spectral_norm: of every kernel of D.
+    dtype: of the arithmetic; parameters, statistics, images and logits are float32.
+    axis: the device axis over which a batch is sharded, if any.
+    """
+
+    image_shape: tuple[int, int, int]
+    num_classes: int | None = None
+    spectral_norm: bool = False
+    dtype: Any = jnp.float32
+    axis: str | None = None
+
+
+LABEL_FEATURES = 32  # width of the generator's class embedding
+
+
+def _with_label(spec: Spec, z: Array, labels: Array | None) -> Array:
+    """z, followed by the embedding of its class where there is one."""
+    if spec.num_classes is None or labels is None:
+        return z
+    return jnp.concatenate([z, nn.Embed(spec.num_classes, LABEL_FEATURES, name="label")(labels)], -1)
+
+
+def _logits(spec: Spec, head: nn.Module, features: Array, labels: Array | None, train: bool) -> Array:
+    """D's output [B] from its last features [B, F]; given labels, by projection: Miyato & Koyama 2018, eq. 5."""
+    logits = head(features, update=train)[:, 0]
+    if spec.num_classes is not None and labels is not None:
+        # A class's row of a dense kernel is its embedding, and spectral norm then knows it like any other.
+        project = Dense(spec.num_classes, use_bias=False, spectral_norm=spec.spectral_norm, name="projection")
+        logits = logits + jnp.take_along_axis(project(features, update=train), labels[:, None], 1)[:, 0]
+    return logits.astype(jnp.float32)
+
+
+def _torch_uniform(fan_in: int) -> Any:
+    """PyTorch's default for a linear layer's kernel and bias: U(−1/√fan_in, 1/√fan_in).
 
     Flax's default (LeCun normal, zero biases) starts elsewhere and cannot be held against the tutorial.
     """
     limit = 1.0 / math.sqrt(fan_in)
 
-    def uniform(key: Array, shape: tuple[int, ...], dtype=jnp.float32, out_sharding=None) -> Array:
-        del out_sharding  # Flax passes it; parameters here are replicated
+    def uniform(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
         return jax.random.uniform(key, shape, dtype, -limit, limit)
 
-    return nn.Dense(features, kernel_init=uniform, bias_init=uniform)
+    return {"kernel_init": uniform, "bias_init": uniform}
 
 
 class MLPGenerator(nn.Module):
     """The tutorial's generator: Dense 256 → LeakyReLU 0.2 → Dense 784 → tanh."""
 
-    image_shape: tuple[int, int, int]
+    spec: Spec
     hidden: int = 256
 
     @nn.compact
-    def __call__(self, z: Array) -> Array:
-        """Images [B, *image_shape] from z [B, z_dim]."""
-        x = nn.leaky_relu(_dense(self.hidden, z.shape[-1])(z), 0.2)
-        x = jnp.tanh(_dense(math.prod(self.image_shape), self.hidden)(x))
-        return x.reshape(z.shape[0], *self.image_shape)
+    def __call__(self, z: Array, labels: Array | None = None, *, train: bool = False) -> Array:
+        """Images [B, H, W, C] from z [B, z_dim]."""
+        dtype, shape = self.spec.dtype, self.spec.image_shape
+        x = _with_label(self.spec, z, labels)
+        x = nn.leaky_relu(Dense(self.hidden, dtype=dtype, **_torch_uniform(x.shape[-1]))(x), 0.2)
+        x = Dense(math.prod(shape), dtype=dtype, **_torch_uniform(self.hidden))(x)
+        return jnp.tanh(x.astype(jnp.float32)).reshape(z.shape[0], *shape)
 
 
 class MLPDiscriminator(nn.Module):
     """The tutorial's discriminator: Dense 256 → LeakyReLU 0.2 → Dense 1; its sigmoid is in the loss."""
 
+    spec: Spec
     hidden: int = 256
 
     @nn.compact
-    def __call__(self, images: Array) -> Array:
-        """Logits [B] from images [B, ...]."""
+    def __call__(self, images: Array, labels: Array | None = None, *, train: bool = False) -> Array:
+        """Logits [B] from images [B, H, W, C]."""
         x = images.reshape(images.shape[0], -1)
-        x = nn.leaky_relu(_dense(self.hidden, x.shape[-1])(x), 0.2)
-        return _dense(1, self.hidden)(x)[:, 0]
+        layer = functools.partial(Dense, spectral_norm=self.spec.spectral_norm, dtype=self.spec.dtype)
+        x = layer(self.hidden, **_torch_uniform(x.shape[-1]))(x, update=train)
+        head = layer(1, **_torch_uniform(self.hidden))
+        return _logits(self.spec, head, nn.leaky_relu(x, 0.2), labels, train)
 
 
-def mlp(image_shape: tuple[int, int, int]) -> Networks:
+def mlp(spec: Spec) -> Networks:
     """The fully connected nets of the tutorial's program."""
-    return Networks(MLPGenerator(image_shape), MLPDiscriminator())
+    return Networks(MLPGenerator(spec), MLPDiscriminator(spec))
 
 
-MODELS: dict[str, Callable[[tuple[int, int, int]], Networks]] = {"mlp": mlp}
+# The literature's initial kernels: Radford 2016 (DCGAN), §3; Chen 2016 (InfoGAN); Lucic 2018.
+_NORMAL = nn.initializers.normal(0.02)
+
+
+class ConvGenerator(nn.Module):
+    """Dense 1024 → Dense H/4·W/4·128 → 4×4 stride-2 transposed conv 64 → the same, C → tanh.
+
+    BatchNorm and ReLU are between them: Chen 2016 (InfoGAN), table 1; Lucic 2018. All widths are divided by `shrink`.
+    """
+
+    spec: Spec
+    shrink: int = 1
+
+    @nn.compact
+    def __call__(self, z: Array, labels: Array | None = None, *, train: bool = False) -> Array:
+        """Images [B, H, W, C] from z [B, z_dim]."""
+        height, width, channels = self.spec.image_shape
+        dtype = self.spec.dtype
+        # A bias before BatchNorm would be subtracted again.
+        options = {"use_bias": False, "dtype": dtype, "kernel_init": _NORMAL}
+
+        def norm_relu(x: Array) -> Array:
+            # Over the global batch: N devices then compute what one computes. The statistics are float32.
+            norm = nn.BatchNorm(not train, momentum=0.9, dtype=dtype, axis_name=self.spec.axis)
+            return nn.relu(norm(x))
+
+        x = norm_relu(Dense(1024 // self.shrink, **options)(_with_label(self.spec, z, labels)))
+        x = norm_relu(Dense(height // 4 * (width // 4) * (128 // self.shrink), **options)(x))
+        x = x.reshape(z.shape[0], height // 4, width // 4, -1)
+        x = norm_relu(StridedConvTranspose(64 // self.shrink, **options)(x))
+        x = StridedConvTranspose(channels, dtype=dtype, kernel_init=_NORMAL)(x)
+        return jnp.tanh(x.astype(jnp.float32))
+
+
+class ConvDiscriminator(nn.Module):
+    """4×4 stride-2 conv 64 → the same, 128 → Dense 1024 → Dense 1, LeakyReLU 0.2 between.
+
+    Lucic 2018, without the BatchNorm that InfoGAN had: it would couple a batch's images, and penalties want
+    each image's own gradient. All widths are divided by `shrink`.
+    """
+
+    spec: Spec
+    shrink: int = 1
+
+    @nn.compact
+    def __call__(self, images: Array, labels: Array | None = None, *, train: bool = False) -> Array:
+        """Logits [B] from images [B, H, W, C]."""
+        options = {"spectral_norm": self.spec.spectral_norm, "dtype": self.spec.dtype, "kernel_init": _NORMAL}
+        x = nn.leaky_relu(StridedConv(64 // self.shrink, **options)(images, update=train), 0.2)
+        x = nn.leaky_relu(StridedConv(128 // self.shrink, **options)(x, update=train), 0.2)
+        x = x.reshape(x.shape[0], -1)
+        x = nn.leaky_relu(Dense(1024 // self.shrink, **options)(x, update=train), 0.2)
+        return _logits(self.spec, Dense(1, **options), x, labels, train)
+
+
+def conv(spec: Spec) -> Networks:
+    """The convolutional nets of the MNIST literature; height and width are multiples of 4."""
+    if any(size % 4 for size in spec.image_shape[:2]):
+        raise UserError(
+            f"convolutional nets need a height and width in multiples of 4; got {spec.image_shape}."
+        )
+    return Networks(ConvGenerator(spec), ConvDiscriminator(spec))
+
+
+def conv_small(spec: Spec) -> Networks:
+    """`conv` at a quarter of the width: clean digits in minutes on two cores."""
+    return Networks(ConvGenerator(spec, 4), ConvDiscriminator(spec, 4))
+
+
+MODELS: dict[str, Callable[[Spec], Networks]] = {"mlp": mlp, "conv": conv, "conv_small": conv_small}

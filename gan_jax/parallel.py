@@ -26,28 +26,40 @@ Tree = TypeVar("Tree")
 class Chunk:
     """Many training steps as one compiled program.
 
-    Calling `chunk(state, images, stop)` runs steps until `stop` (exclusive), at most `length` of them, and
+    Calling `chunk(state, stop)` runs steps until `stop` (exclusive), at most `length` of them, and
     returns the new state and each step's metrics, every one [length], of which those past `stop` are to
     be ignored. The state is donated.
     """
 
-    def __init__(self, config: Config, images: Array, length: int, devices: Sequence[jax.Device]) -> None:
-        """Raises `UserError` if the batch does not divide over the devices."""
+    def __init__(
+        self,
+        config: Config,
+        images: Array,
+        labels: Array | None,
+        length: int,
+        devices: Sequence[jax.Device],
+    ) -> None:
+        """Over images uint8 [N, H, W, C] and, for a conditional run, their labels int32 [N].
+
+        Raises `UserError` if the batch does not divide over the devices.
+        """
         if config.batch_size % len(devices):
             raise UserError(
                 f"--batch_size={config.batch_size} does not divide over {len(devices)} devices: give a multiple "
                 f"of {len(devices)}."
             )
         self.length = length
-        self.images = replicate(images, devices)
+        self._data = replicate((images, labels if config.conditional else None), devices)
         self._rank = np.arange(len(devices))
         train_step = make_train_step(config, images.shape[1:], AXIS)
 
-        def steps(rank: Array, state: GanState, images: Array, stop: Array) -> tuple[GanState, Metrics]:
+        def steps(
+            rank: Array, state: GanState, data: tuple[Array, Array | None], stop: Array
+        ) -> tuple[GanState, Metrics]:
             del rank  # pmap needs one argument to map over
 
             def step(state: GanState, _: None) -> tuple[GanState, Metrics]:
-                new, metrics = train_step(state, images)
+                new, metrics = train_step(state, *data)
                 # Past `stop` the state stands still: a run's last, shorter chunk is this same program and not
                 # another to compile. It takes a whole chunk's time; the selection itself, fused into the
                 # updates, takes none. (A loop of unknown length would ask the host after every step.)
@@ -61,7 +73,7 @@ class Chunk:
 
     def __call__(self, state: GanState, stop: int) -> tuple[GanState, Metrics]:
         """Run from `state.step` until `stop`, exclusive."""
-        return self._steps(self._rank, state, self.images, np.int32(stop))
+        return self._steps(self._rank, state, self._data, np.int32(stop))
 
 
 def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:

@@ -20,7 +20,7 @@ from gan_jax.workdir import write_atomically
 
 Row = dict[str, Any]
 
-GRID = 64  # images in a grid, 8 × 8, as in the tutorial's program
+COLUMNS = 8  # images in a row of a run's grids, as in the tutorial's program
 
 
 def warn(message: str) -> None:
@@ -54,9 +54,9 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.nda
     return picture
 
 
-def save_grid(path: Path, images: np.ndarray) -> None:
-    """Write a grid of uint8 images [N, H, W, 1 or 3] as PNG."""
-    picture = grid(images)
+def save_grid(path: Path, images: np.ndarray, columns: int | None = None) -> None:
+    """Write a grid of uint8 images [N, H, W, 1 or 3] as PNG, of ⌈√N⌉ columns unless given."""
+    picture = grid(images, columns)
     Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path, "PNG")
 
 
@@ -133,10 +133,10 @@ class Report:
     def samples(self, row: Row, images: np.ndarray) -> None:
         """The fixed latents' images after a chunk, as samples/sample_{epoch}_{batch}.png."""
         path = self._folder / "samples" / f"sample_{row['epoch']}_{row['batch']}.png"
-        self._painted.append(self._painter.submit(save_grid, path, images))
+        self._painted.append(self._painter.submit(save_grid, path, images, COLUMNS))
         self._check_painted(wait=False)
         if self._writer is not None:
-            self._writer.add_image("samples", grid(images), row["step"], dataformats="HWC")
+            self._writer.add_image("samples", grid(images, COLUMNS), row["step"], dataformats="HWC")
 
     def _check_painted(self, *, wait: bool = True) -> None:
         """Raise what went wrong on the painter's thread: a full disk must not pass unnoticed."""

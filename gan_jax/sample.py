@@ -2,7 +2,8 @@
 
     python -m gan_jax.sample --workdir=runs/mnist-hinge --num=64 --out=samples.png
 
-Without --num and --seed this is the grid that the training run drew at its last checkpoint.
+Without --num and --seed this is the grid that the training run drew at its last checkpoint. Of a conditional run
+it has a class in every row; --label draws one class alone.
 """
 
 import dataclasses
@@ -19,7 +20,9 @@ from jax import Array
 from gan_jax import cli, data, report, state, workdir
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
+from gan_jax.data import DATASETS
 from gan_jax.errors import UserError
+from gan_jax.report import COLUMNS
 from gan_jax.state import GanState, make_networks
 from gan_jax.step import draw_z
 
@@ -39,8 +42,10 @@ class Options:
     """Folder of the training run."""
     out: str
     """File to write: .png for a grid, .npz for an array `images`, uint8 [N, 28, 28, C]."""
-    num: int = 64
-    """Number of images."""
+    num: int | None = None
+    """Number of images. Default: those of the run's own grids, 64, or 8 of each class."""
+    label: int | None = None
+    """Draw this class alone; for conditional runs."""
     seed: int | None = None
     """Seed of the latents. Default: the run's own, which gives the grid that training drew."""
     checkpoint: Checkpoint = None
@@ -48,7 +53,7 @@ class Options:
 
     def check(self) -> None:
         """Raises `UserError` for what is not allowed."""
-        if not 1 <= self.num <= MOST:
+        if self.num is not None and not 1 <= self.num <= MOST:
             raise UserError(f"--num={self.num} is not allowed: it must be from 1 to {MOST}.")
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise UserError(f"--seed={self.seed} is not allowed: it must be from 0 to 4294967295.")
@@ -68,14 +73,38 @@ def latents(config: Config, seed: int, num: int) -> Array:
     return jnp.concatenate([batch(i) for i in range(-(-num // BATCH))])[:num]
 
 
+def grid_size(config: Config) -> int:
+    """Images in the grids that a run draws: 8 rows of 8, or for a conditional run a row for each class."""
+    return COLUMNS * (DATASETS[config.dataset].num_classes if config.conditional else COLUMNS)
+
+
+def classes(config: Config, num: int, label: int | None = None) -> Array | None:
+    """Labels int32 [num] to draw from a conditional run, None for others: `label`, or all in turn, 8 of each.
+
+    Raises `UserError` for a label that there is not.
+    """
+    if not config.conditional:
+        if label is not None:
+            raise UserError("--label needs a conditional run: train with --conditional.")
+        return None
+    num_classes = DATASETS[config.dataset].num_classes
+    if label is None:
+        return jnp.arange(num, dtype=jnp.int32) // COLUMNS % num_classes
+    if not 0 <= label < num_classes:
+        raise UserError(f"--label={label} is not allowed: {config.dataset}'s are 0 to {num_classes - 1}.")
+    return jnp.full(num, label, jnp.int32)
+
+
 @functools.cache
-def make_generate(config: Config, image_shape: tuple[int, ...]) -> Callable[[Any, Array], Array]:
-    """`generate(variables, z [BATCH, z_dim]) -> images uint8 [BATCH, H, W, C]`, compiled."""
+def make_generate(
+    config: Config, image_shape: tuple[int, ...]
+) -> Callable[[Any, Array, Array | None], Array]:
+    """`generate(variables, z [n, z_dim], labels [n] or None) -> images uint8 [n, H, W, C]`, compiled."""
     generator = make_networks(config, image_shape).generator
 
     @jax.jit
-    def generate(variables: Any, z: Array) -> Array:
-        images: Any = generator.apply(variables, z)
+    def generate(variables: Any, z: Array, labels: Array | None) -> Array:
+        images: Any = generator.apply(variables, z, labels)
         return data.to_uint8(images)
 
     return generate
@@ -85,15 +114,24 @@ def draw(
     config: Config,
     variables: Any,
     z: Array,
-    image_shape: tuple[int, ...],
+    labels: Array | None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> np.ndarray:
-    """Images uint8 [N, H, W, C] from latents [N, z_dim]; `progress` may show how far the loop over batches is."""
-    generate = make_generate(config, image_shape)
-    num = z.shape[0]
-    padded = jnp.pad(z, ((0, -num % BATCH), (0, 0)))
-    starts = progress(range(0, num, BATCH))
-    return np.concatenate([np.asarray(generate(variables, padded[i : i + BATCH])) for i in starts])[:num]
+    """Images uint8 [N, H, W, C] from latents [N, z_dim] and, for a conditional run, labels [N].
+
+    `progress` may show how far the loop over batches is.
+    """
+    generate = make_generate(config, DATASETS[config.dataset].image_shape)
+    inputs = batches(z, labels)
+    images = [np.asarray(generate(variables, *inputs[i])) for i in progress(range(len(inputs)))]
+    return np.concatenate(images)[: len(z)]
+
+
+def batches(z: Array, labels: Array | None) -> list[tuple[Array, Array | None]]:
+    """Latents and labels in batches of `BATCH`, the last one filled up with zeros."""
+    pad = lambda x: jnp.pad(x, ((0, -len(x) % BATCH), *((0, 0),) * (x.ndim - 1)))
+    padded = jax.tree.map(pad, (z, labels))
+    return [jax.tree.map(lambda x: x[i : i + BATCH], padded) for i in range(0, len(z), BATCH)]  # noqa: B023
 
 
 def restore(folder: Path, checkpoint: Checkpoint = None) -> tuple[Config, GanState]:
@@ -102,28 +140,29 @@ def restore(folder: Path, checkpoint: Checkpoint = None) -> tuple[Config, GanSta
     Raises `UserError` if there is no run, or no usable checkpoint.
     """
     config = workdir.read(folder)
-    like = jax.eval_shape(lambda: state.init(config, data.DATASETS[config.dataset].image_shape, 1))
+    like = jax.eval_shape(lambda: state.init(config, DATASETS[config.dataset].image_shape, 1))
     checkpoints_folder = folder / "checkpoints"
     if not checkpoints_folder.is_dir():
         raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")
     with Checkpoints(checkpoints_folder) as checkpoints:
-        step = checkpoints.best if checkpoint == "best" else checkpoint
-        if checkpoint == "best" and step is None:
-            raise UserError(
-                f"{folder} holds no evaluated checkpoint: train with --eval_every=EPOCHS to have a best one."
-            )
-        restored = checkpoints.restore(like, warn=report.warn, step=step)
+        restored = checkpoints.restore(like, warn=report.warn, step=checkpoint)
+    if restored is None and checkpoint == "best":
+        raise UserError(
+            f"{folder} holds no evaluated checkpoint: train with --eval_every=EPOCHS to have a best one."
+        )
     if restored is None:
         raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")
     return config, restored
 
 
-def _save(path: Path, images: np.ndarray) -> None:
+def _save(path: Path, images: np.ndarray, labels: Array | None) -> None:
     try:
         if path.suffix == ".png":
-            report.save_grid(path, images)
-        else:
+            report.save_grid(path, images, None if labels is None else COLUMNS)
+        elif labels is None:
             np.savez_compressed(path, images=images)
+        else:
+            np.savez_compressed(path, images=images, labels=np.asarray(labels))
     except OSError as error:
         raise UserError(f"--out={path} cannot be written ({error.strerror}).") from error
 
@@ -135,10 +174,11 @@ def main(args: Sequence[str]) -> None:
     cli.use_compilation_cache()
     config, restored = restore(Path(options.workdir).expanduser(), options.checkpoint)
     seed = config.seed if options.seed is None else options.seed
-    z = latents(config, seed, options.num)
-    images = draw(config, restored.sampling_variables, z, data.DATASETS[config.dataset].image_shape)
-    _save(Path(options.out), images)
-    print(f"{options.num} samples of step {int(restored.step)} in {options.out}")
+    num = options.num or grid_size(config)
+    labels = classes(config, num, options.label)
+    images = draw(config, restored.sampling_variables, latents(config, seed, num), labels)
+    _save(Path(options.out), images, labels)
+    print(f"{num} samples of step {int(restored.step)} in {options.out}")
 
 
 if __name__ == "__main__":

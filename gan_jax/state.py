@@ -10,7 +10,8 @@ import optax
 from jax import Array
 
 from gan_jax.config import Config
-from gan_jax.models import MODELS, Networks
+from gan_jax.data import DATASETS
+from gan_jax.models import MODELS, Networks, Spec
 from gan_jax.penalties import DEFAULT_WEIGHTS
 
 Params = Any  # a pytree of parameters, as Flax makes it
@@ -24,7 +25,7 @@ class GanState(flax.struct.PyTreeNode):
     order: this epoch's permutation of the data set, int32 [N].
     g_params, d_params: parameters; g_stats, d_stats: the nets' other collections (BatchNorm's averages, …).
     g_opt, d_opt: optimizer states, the learning rates and betas among them.
-    g_ema: averaged generator parameters, or None if the run keeps none.
+    g_ema: the generator's variables (parameters and other collections) averaged, or None if the run keeps none.
     hyperparams: the penalties' weights by name, and `clip`.
     """
 
@@ -42,8 +43,8 @@ class GanState(flax.struct.PyTreeNode):
 
     @property
     def sampling_variables(self) -> dict[str, Params]:
-        """The generator's variables to sample with: the averaged parameters where there are any."""
-        return {"params": self.g_params if self.g_ema is None else self.g_ema, **self.g_stats}
+        """The generator's variables to sample with: the averaged ones where there are any."""
+        return {"params": self.g_params, **self.g_stats} if self.g_ema is None else self.g_ema
 
 
 def make_optimizers(config: Config) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
@@ -64,10 +65,17 @@ def make_optimizers(config: Config) -> tuple[optax.GradientTransformation, optax
     return make(config.g_learning_rate), make(config.d_learning_rate)
 
 
-def make_networks(config: Config, image_shape: tuple[int, ...]) -> Networks:
-    """The run's generator and discriminator for images of this shape [H, W, C]."""
+def make_networks(config: Config, image_shape: tuple[int, ...], axis: str | None = None) -> Networks:
+    """The run's generator and discriminator for images of this shape [H, W, C], sharded over `axis` if it is given."""
     height, width, channels = image_shape
-    return MODELS[config.model]((height, width, channels))
+    spec = Spec(
+        image_shape=(height, width, channels),
+        num_classes=DATASETS[config.dataset].num_classes if config.conditional else None,
+        spectral_norm=config.spectral_norm,
+        dtype=jnp.dtype(config.dtype),
+        axis=axis,
+    )
+    return MODELS[config.model](spec)
 
 
 def init(config: Config, image_shape: tuple[int, ...], num_images: int) -> GanState:
@@ -79,8 +87,9 @@ def init(config: Config, image_shape: tuple[int, ...], num_images: int) -> GanSt
 def _init(config: Config, image_shape: tuple[int, ...], num_images: int) -> GanState:
     nets = make_networks(config, image_shape)
     key, g_key, d_key = jax.random.split(jax.random.key(config.seed), 3)
-    g_params, g_stats = _init_net(nets.generator, g_key, (1, config.z_dim))
-    d_params, d_stats = _init_net(nets.discriminator, d_key, (1, *image_shape))
+    labels = jnp.zeros(1, jnp.int32) if config.conditional else None
+    g_params, g_stats = _init_net(nets.generator, g_key, jnp.zeros((1, config.z_dim)), labels)
+    d_params, d_stats = _init_net(nets.discriminator, d_key, jnp.zeros((1, *image_shape)), labels)
     g_optimizer, d_optimizer = make_optimizers(config)
     weights = {name: config.penalty_weight or DEFAULT_WEIGHTS[name] for name in config.penalty}
     return GanState(
@@ -93,11 +102,11 @@ def _init(config: Config, image_shape: tuple[int, ...], num_images: int) -> GanS
         d_stats=d_stats,
         g_opt=g_optimizer.init(g_params),
         d_opt=d_optimizer.init(d_params),
-        g_ema=g_params if config.ema else None,
+        g_ema={"params": g_params, **g_stats} if config.ema else None,
         hyperparams={name: jnp.float32(x) for name, x in {**weights, "clip": config.clip}.items()},
     )
 
 
-def _init_net(net: nn.Module, key: Array, shape: tuple[int, ...]) -> tuple[Params, Params]:
-    stats = dict(net.init(key, jnp.zeros(shape)))
+def _init_net(net: nn.Module, key: Array, x: Array, labels: Array | None) -> tuple[Params, Params]:
+    stats = dict(net.init(key, x, labels))
     return stats.pop("params"), stats

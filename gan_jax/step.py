@@ -1,6 +1,6 @@
 """The heart: one update of D and G, and the training step that draws its batch and noise.
 
-`update(state, real, z, key)` is all the arithmetic, with its randomness given; `train_step(state, images)`
+`update(state, real, z, key)` is all the arithmetic, with its randomness given; `train_step(state, images, labels)`
 draws batch, z and key as functions of (state.key, state.step) and calls it. Both are pure.
 """
 
@@ -22,30 +22,48 @@ from gan_jax.penalties import PENALTIES
 from gan_jax.state import GanState, Params, make_networks, make_optimizers
 
 Metrics = dict[str, Array]
-Update = Callable[[GanState, Array, Array, Array], tuple[GanState, Metrics]]
-TrainStep = Callable[[GanState, Array], tuple[GanState, Metrics]]
+Update = Callable[..., tuple[GanState, Metrics]]
+TrainStep = Callable[[GanState, Array, Array | None], tuple[GanState, Metrics]]
 
 
-def _apply(net: nn.Module, params: Params, stats: Params, x: Array) -> tuple[Array, Params]:
+def _apply(
+    net: nn.Module, params: Params, stats: Params, x: Array, labels: Array | None
+) -> tuple[Array, Params]:
     """A net's output in training, and its new other collections."""
-    out, new_stats = net.apply({"params": params, **stats}, x, mutable=list(stats))
+    out, new_stats = net.apply({"params": params, **stats}, x, labels, train=True, mutable=list(stats))
     return out, dict(new_stats)
 
 
+def _frozen(
+    discriminator: nn.Module, params: Params, stats: Params, labels: Array | None
+) -> Callable[[Array], Array]:
+    """`images -> logits` without moving on any state of D's, which moves once with each of D's updates."""
+
+    def d_apply(images: Array) -> Array:
+        logits: Any = discriminator.apply({"params": params, **stats}, images, labels)
+        return logits
+
+    return d_apply
+
+
 def make_d_update(config: Config, image_shape: tuple[int, ...], axis: str | None) -> Update:
-    """`d_update(state, real [B, H, W, C], fake, key) -> (state, metrics)`."""
-    discriminator = make_networks(config, image_shape).discriminator
+    """`d_update(state, real [B, H, W, C], fake, key, labels [B] or None) -> (state, metrics)`."""
+    discriminator = make_networks(config, image_shape, axis).discriminator
     objective = OBJECTIVES[config.loss]
     _, optimizer = make_optimizers(config)
 
-    def d_loss(params: Params, state: GanState, real: Array, fake: Array, key: Array) -> tuple[Array, Any]:
+    def d_loss(
+        params: Params, state: GanState, real: Array, fake: Array, key: Array, labels: Array | None
+    ) -> tuple[Array, Any]:
         # One pass over both halves: larger matrix products, and one step of any state D carries.
-        logits, stats = _apply(discriminator, params, state.d_stats, jnp.concatenate([real, fake]))
+        both = jnp.concatenate([real, fake])
+        both_labels = None if labels is None else jnp.concatenate([labels, labels])
+        logits, stats = _apply(discriminator, params, state.d_stats, both, both_labels)
         real_logits, fake_logits = jnp.split(logits, 2)
         loss = objective.d_loss(real_logits, fake_logits)
         real_score, fake_score = objective.score(real_logits, fake_logits)
         metrics = {"d_loss": loss, "real_score": real_score, "fake_score": fake_score}
-        d_apply = lambda images: _apply(discriminator, params, state.d_stats, images)[0]
+        d_apply = _frozen(discriminator, params, stats, labels)
         for i, name in enumerate(config.penalty):
             penalty_key = jax.random.fold_in(key, i)
             penalty = PENALTIES[name](d_apply, real, fake, penalty_key, axis=axis)
@@ -53,8 +71,12 @@ def make_d_update(config: Config, image_shape: tuple[int, ...], axis: str | None
             loss = loss + state.hyperparams[name] * penalty
         return loss, (metrics, stats)
 
-    def d_update(state: GanState, real: Array, fake: Array, key: Array) -> tuple[GanState, Metrics]:
-        gradients, (metrics, stats) = jax.grad(d_loss, has_aux=True)(state.d_params, state, real, fake, key)
+    def d_update(
+        state: GanState, real: Array, fake: Array, key: Array, labels: Array | None
+    ) -> tuple[GanState, Metrics]:
+        gradients, (metrics, stats) = jax.grad(d_loss, has_aux=True)(
+            state.d_params, state, real, fake, key, labels
+        )
         gradients, metrics, stats = devices.mean((gradients, metrics, stats), axis)
         updates, opt = optimizer.update(gradients, state.d_opt, state.d_params)
         params = optax.apply_updates(state.d_params, updates)
@@ -67,39 +89,46 @@ def make_d_update(config: Config, image_shape: tuple[int, ...], axis: str | None
 
 
 def make_update(config: Config, image_shape: tuple[int, ...], axis: str | None = None) -> Update:
-    """`update(state, real [n, B, H, W, C], z [n, B, z_dim], key) -> (state, metrics)`.
+    """`update(state, real [n, B, H, W, C], z [n, B, z_dim], key, labels=None) -> (state, metrics)`.
 
     n = config.d_steps updates of D, each on its own batch and noise, then one of G on the last noise.
-    Images are floats in [−1, 1]; B is this device's share of the batch. With `axis`, gradients, metrics
+    Images are floats in [−1, 1]; B is this device's share of the batch; labels [n, B], for conditional GANs, are
+    those of the real images, and the generated ones are of the same classes. With `axis`, gradients, metrics
     and statistics are averaged over the devices of that mapped axis. Metrics are scalars; D's are those
     of its last update, before it.
     """
-    nets = make_networks(config, image_shape)
+    nets = make_networks(config, image_shape, axis)
     objective = OBJECTIVES[config.loss]
     optimizer, _ = make_optimizers(config)
     d_update = make_d_update(config, image_shape, axis)
 
-    def d_only(state: GanState, batch: tuple[Array, Array, Array]) -> tuple[GanState, None]:
-        real, z, key = batch
-        fake, g_stats = _apply(nets.generator, state.g_params, state.g_stats, z)
-        state, _ = d_update(state.replace(g_stats=devices.mean(g_stats, axis)), real, fake, key)
+    def d_only(state: GanState, batch: tuple[Array, Array, Array, Array | None]) -> tuple[GanState, None]:
+        real, z, key, labels = batch
+        fake, g_stats = _apply(nets.generator, state.g_params, state.g_stats, z, labels)
+        state, _ = d_update(state.replace(g_stats=devices.mean(g_stats, axis)), real, fake, key, labels)
         return state, None
 
-    def g_loss(fake: Array, state: GanState, real: Array) -> Array:
-        d_apply = partial(_apply, nets.discriminator, state.d_params, state.d_stats)
+    def g_loss(fake: Array, state: GanState, real: Array, labels: Array | None) -> Array:
+        d_apply = _frozen(nets.discriminator, state.d_params, state.d_stats, labels)
         # D(real) is computed for the relativistic loss alone; the compiler drops it for the others.
-        return objective.g_loss(d_apply(real)[0], d_apply(fake)[0])
+        return objective.g_loss(d_apply(real), d_apply(fake))
 
-    def update(state: GanState, real: Array, z: Array, key: Array) -> tuple[GanState, Metrics]:
+    def update(
+        state: GanState, real: Array, z: Array, key: Array, labels: Array | None = None
+    ) -> tuple[GanState, Metrics]:
         keys = jax.random.split(key, config.d_steps)
-        state, _ = jax.lax.scan(d_only, state, (real[:-1], z[:-1], keys[:-1]))
+        batches = (real, z, keys, labels)
+        state, _ = jax.lax.scan(d_only, state, jax.tree.map(lambda x: x[:-1], batches))
+        last_real, last_z, last_key, last_labels = jax.tree.map(lambda x: x[-1], batches)
         # One generator forward serves both updates: D trains on its output, then G's gradient is pulled
         # back through it. A second forward on the same z would give the same images, for 11% more work.
         fake, pull_back, g_stats = jax.vjp(
-            lambda params: _apply(nets.generator, params, state.g_stats, z[-1]), state.g_params, has_aux=True
+            lambda params: _apply(nets.generator, params, state.g_stats, last_z, last_labels),
+            state.g_params,
+            has_aux=True,
         )
-        state, metrics = d_update(state, real[-1], fake, keys[-1])
-        loss, d_fake = jax.value_and_grad(g_loss)(fake, state, real[-1])
+        state, metrics = d_update(state, last_real, fake, last_key, last_labels)
+        loss, d_fake = jax.value_and_grad(g_loss)(fake, state, last_real, last_labels)
         (gradients,) = pull_back(d_fake)
         gradients, loss, g_stats = devices.mean((gradients, loss, g_stats), axis)
         updates, opt = optimizer.update(gradients, state.g_opt, state.g_params)
@@ -109,35 +138,40 @@ def make_update(config: Config, image_shape: tuple[int, ...], axis: str | None =
             g_params=params,
             g_stats=g_stats,
             g_opt=opt,
-            g_ema=_average(state, params, config.ema),
+            g_ema=_average(state, {"params": params, **g_stats}, config.ema),
         )
         return state, {**metrics, "g_loss": loss}
 
     return update
 
 
-def _average(state: GanState, params: Params, decay: float) -> Params | None:
-    """The averaged parameters after this step. The decay ramps up from 0.1, so that the average forgets
+def _average(state: GanState, variables: Params, decay: float) -> Params | None:
+    """The generator's averaged variables after this step. The decay ramps up from 0.1, so that the average forgets
     the initial weights, which at a constant 0.999 would stay in it for thousands of steps."""  # fmt: skip
     if state.g_ema is None:
         return None
     step = state.step.astype(jnp.float32)
     ramped = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda average, p: average + (1.0 - ramped) * (p - average), state.g_ema, params)
+    return jax.tree.map(lambda average, p: average + (1.0 - ramped) * (p - average), state.g_ema, variables)
 
 
 def make_train_step(config: Config, image_shape: tuple[int, ...], axis: str | None = None) -> TrainStep:
-    """`train_step(state, images uint8 [N, H, W, C]) -> (state, metrics)`: draws everything, then updates."""
+    """`train_step(state, images uint8 [N, H, W, C], labels int32 [N] or None) -> (state, metrics)`.
+
+    Draws everything, then updates. A conditional run needs the labels; others take no notice of them.
+    """
     update = make_update(config, image_shape, axis)
 
-    def train_step(state: GanState, images: Array) -> tuple[GanState, Metrics]:
+    def train_step(state: GanState, images: Array, labels: Array | None) -> tuple[GanState, Metrics]:
         order_key, noise_key = jax.random.split(state.key)
         z_key, update_key = jax.random.split(jax.random.fold_in(noise_key, state.step))
         batches = state.step * config.d_steps + jnp.arange(config.d_steps)
         order, index = jax.lax.scan(partial(_next_batch, config, order_key), state.order, batches)
         z = draw_z(config, z_key, (config.d_steps, config.batch_size))
-        real = data.to_float(images[devices.local(index, axis, dim=1)])
-        return update(state.replace(order=order), real, devices.local(z, axis, dim=1), update_key)
+        index = devices.local(index, axis, dim=1)
+        classes = labels[index] if config.conditional and labels is not None else None
+        state = state.replace(order=order)
+        return update(state, data.to_float(images[index]), devices.local(z, axis, dim=1), update_key, classes)
 
     return train_step
 

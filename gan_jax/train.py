@@ -25,7 +25,7 @@ from gan_jax.checkpoint import Checkpoints, NonFiniteState
 from gan_jax.config import Config, to_json
 from gan_jax.errors import UserError
 from gan_jax.metrics.protocol import Evaluator, bar
-from gan_jax.report import GRID, Report, Row
+from gan_jax.report import COLUMNS, Report, Row
 from gan_jax.state import GanState
 from gan_jax.step import batches_per_epoch
 
@@ -54,7 +54,7 @@ class Run:
     def __init__(self, config: Config) -> None:
         """Load the data and build the program. Raises `UserError` before anything is written."""
         self.config = config
-        images, _ = data.load(config.dataset, "train", config.data_dir)
+        images, labels = data.load(config.dataset, "train", config.data_dir)
         if config.batch_size > len(images):
             raise UserError(
                 f"--batch_size={config.batch_size} is more than the {len(images)} images there are."
@@ -67,11 +67,12 @@ class Run:
             raise UserError(
                 f"{self.total} steps of {config.d_steps} D updates are more than 2147483647 updates."
             )
-        self.chunk = parallel.Chunk(
-            config, jnp.asarray(images), min(self.total, *self._periods), self.devices
-        )
+        length = min(self.total, *self._periods)
+        self.chunk = parallel.Chunk(config, jnp.asarray(images), jnp.asarray(labels), length, self.devices)
         self.generate = sample.make_generate(config, images.shape[1:])
-        self.latents = sample.latents(config, config.seed, GRID)
+        num = sample.grid_size(config)
+        self.num_samples = num
+        self.grid = sample.batches(sample.latents(config, config.seed, num), sample.classes(config, num))
         # Seed 1: evaluate's default is 0, and the best should not be reported on the samples it was chosen by.
         self.evaluator = Evaluator(config.dataset, config.data_dir, seed=1) if config.eval_every else None
 
@@ -97,7 +98,7 @@ class Run:
             while step < self.total and not received:
                 begin, step = step, self._next_stop(step)
                 gan, metrics = self.chunk(gan, step)
-                grid = self.generate(gan.sampling_variables, self.latents)
+                grid = self.samples(gan)
                 if unread:
                     self._read(unread, checkpoints, log, {})
                 unread = (begin, step, metrics, grid)
@@ -113,6 +114,10 @@ class Run:
         if step < self.total:
             raise Stopped(step, self.total, received[0])
         return gan
+
+    def samples(self, gan: GanState) -> list[jax.Array]:
+        """The fixed latents' images, in batches as `sample.draw` makes them, still on the device."""
+        return [self.generate(gan.sampling_variables, *batch) for batch in self.grid]
 
     @property
     def _periods(self) -> list[int]:
@@ -143,7 +148,8 @@ class Run:
         begin = time.perf_counter()
         z = sample.latents(self.config, self.evaluator.seed, self.evaluator.num)
         progress = lambda starts: bar(starts, "samples to evaluate")
-        images = sample.draw(self.config, gan.sampling_variables, z, self.images.shape[1:], progress)
+        labels = sample.classes(self.config, self.evaluator.num)
+        images = sample.draw(self.config, gan.sampling_variables, z, labels, progress)
         score = {self.evaluator.name("frechet_distance"): self.evaluator.frechet(images)}
         self._clock += time.perf_counter() - begin
         return score
@@ -167,7 +173,7 @@ class Run:
         row["steps_per_s"] = round((step - begin) / (now - self._clock), 2)
         self._clock = now
         log.log(row, batches)
-        log.samples(row, np.asarray(grid))
+        log.samples(row, np.concatenate(grid)[: self.num_samples])
 
     def _save(self, gan: GanState, checkpoints: Checkpoints, score: float | None = None) -> None:
         try:
@@ -224,14 +230,12 @@ def train(config: Config) -> Path:
     ):
         gan = run.start(checkpoints)
         workdir.write_atomically(folder / "config.json", to_json(config))
-        report.save_grid(folder / "real.png", run.images[:GRID])
+        report.save_grid(folder / "real.png", run.images[: COLUMNS**2])
         start = int(gan.step)
         _announce(run, start, folder)
         with Report(folder, config, start=start, total=run.total, epochs=run.epochs) as log:
             gan = run.loop(gan, checkpoints, log)
-        report.save_grid(
-            folder / "samples.png", np.asarray(run.generate(gan.sampling_variables, run.latents))
-        )
+        report.save_grid(folder / "samples.png", np.concatenate(run.samples(gan))[: run.num_samples], COLUMNS)
         report.plot_losses(log.rows, folder / "losses.png", f"{config.loss} on {config.dataset}")
     print(
         f"Done: {folder}/samples.png, {folder}/losses.png. "

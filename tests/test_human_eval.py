@@ -546,7 +546,7 @@ def test_the_fakes_are_those_that_sample_draws(
     assert "No answers were given." in capsys.readouterr().out
     config, restored = sample.restore(fresh, 3)
     z = sample.latents(config, 9, max(index for _, index in got) + 1)
-    fake = sample.draw(config, restored.sampling_variables, z, (28, 28, 1))[..., 0]
+    fake = sample.draw(config, restored.sampling_variables, z, None)[..., 0]
     real = data.load("mnist", "test")[0][..., 0]
     assert len(got) == 8
     for (truth, index), picture in got.items():

@@ -45,7 +45,10 @@ class Run:
         else:
             z = (1 - share) * start + share * end
         z = z.reshape(PATHS * picture.COLUMNS, -1)
-        return sample.draw(self.config, self._variables, z, data.DATASETS[self.dataset].image_shape)
+        labels = sample.classes(self.config, sample.COLUMNS * PATHS)
+        if labels is not None:  # a path stays within one class
+            labels = jnp.repeat(labels[:: sample.COLUMNS], picture.COLUMNS)
+        return sample.draw(self.config, self._variables, z, labels)
 
     def curve(self, evaluator: Evaluator, floor: float) -> picture.Curve:
         """The Fréchet distance over training: out of the log, or else of the checkpoints there are."""
@@ -88,8 +91,7 @@ class File:
 def _draw(config: Config, variables: Any, num: int, seed: int, title: str) -> np.ndarray:
     """`num` images, as `sample.draw` makes them, with a progress bar."""
     z = sample.latents(config, seed, num)
-    shape = data.DATASETS[config.dataset].image_shape
-    return sample.draw(config, variables, z, shape, lambda starts: bar(starts, title))
+    return sample.draw(config, variables, z, sample.classes(config, num), lambda starts: bar(starts, title))
 
 
 def _logged(path: Path) -> tuple[str, list[tuple[int, float]]]:

@@ -1,0 +1,111 @@
+"""Layers against Flax's own, spectral norm against exact singular values, BatchNorm over devices."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import layers
+
+SIZES = [(28, 28, 1, 5), (14, 6, 3, 4), (2, 2, 2, 1), (8, 4, 7, 3)]
+LAYERS = {
+    "dense": (layers.Dense, lambda f: nn.Dense(f)),
+    "conv": (layers.StridedConv, lambda f: nn.Conv(f, (4, 4), 2)),
+    "transpose": (layers.StridedConvTranspose, lambda f: nn.ConvTranspose(f, (4, 4), (2, 2))),
+}
+
+
+@pytest.mark.parametrize(("height", "width", "channels", "features"), SIZES)
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(("x64", "tolerance"), [(False, 1e-5), (True, 1e-12)])
+def test_layers_are_flaxs_with_flaxs_parameters(
+    name: str, x64: bool, tolerance: float, height: int, width: int, channels: int, features: int
+) -> None:
+    with jax.enable_x64(x64):
+        ours, theirs = LAYERS[name][0](features), LAYERS[name][1](features)
+        shape = (3, channels) if name == "dense" else (3, height, width, channels)
+        dtype = jnp.float64 if x64 else jnp.float32
+        x = jax.random.normal(jax.random.key(0), shape, dtype)
+        params = theirs.init(jax.random.key(1), x)
+        params = jax.tree.map(
+            lambda p: jax.random.normal(jax.random.key(p.size), p.shape, dtype) / p.size**0.5, params
+        )
+        assert jax.tree.map(jnp.shape, ours.init(jax.random.key(1), x)) == jax.tree.map(jnp.shape, params)
+        weights = jax.random.normal(jax.random.key(2), theirs.apply(params, x).shape, dtype)
+
+        def outputs(layer: nn.Module) -> tuple[jax.Array, ...]:
+            # The output, all first gradients, and one of second order, which the penalties take.
+            loss = lambda p, x: jnp.sum(jnp.sin(layer.apply(p, x)) * weights)
+            first = jax.grad(loss, (0, 1))
+            second = jax.grad(lambda p: jnp.sum(first(p, x)[1] ** 2))(params)
+            return layer.apply(params, x), first(params, x), second
+
+        for a, b in zip(
+            *(jax.tree.leaves(jax.jit(outputs, static_argnums=0)(n)) for n in (ours, theirs)), strict=True
+        ):
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
+
+
+def test_odd_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="even height and width; got 7 × 8"):
+        layers.strided_conv(jnp.zeros((1, 7, 8, 1)), jnp.zeros((4, 4, 1, 1)))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_spectral_norm_divides_by_the_largest_singular_value(name: str) -> None:
+    layer = LAYERS[name][0](6, use_bias=False, spectral_norm=True)
+    plain = LAYERS[name][0](6, use_bias=False)
+    x = jax.random.normal(jax.random.key(0), (2, 5) if name == "dense" else (2, 4, 4, 5))
+    variables = layer.init(jax.random.key(1), x)
+    kernel = variables["params"]["kernel"]
+    exact = np.linalg.svd(np.asarray(kernel).reshape(-1, 6), compute_uv=False)[0]
+    step = jax.jit(lambda v: layer.apply(v, x, update=True, mutable=["spectral"])[1])
+    for _ in range(200):
+        variables = {**variables, **step(variables)}
+    expected = plain.apply({"params": {"kernel": kernel}}, x) / exact
+    np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_spectral_norm_is_state_that_moves_in_training_alone() -> None:
+    layer = layers.Dense(6, spectral_norm=True)
+    x = jnp.ones((2, 5))
+    variables = layer.init(jax.random.key(1), x)
+    _, still = layer.apply(variables, x, mutable=["spectral"])
+    _, moved = layer.apply(variables, x, update=True, mutable=["spectral"])
+    np.testing.assert_array_equal(still["spectral"]["u"], variables["spectral"]["u"])
+    assert (moved["spectral"]["u"] != variables["spectral"]["u"]).any()
+
+
+def test_spectral_norm_follows_a_kernel_that_changes_slowly() -> None:
+    # One step of the power iteration an update, as in training, against the exact value at every step.
+    layer = layers.Dense(20, use_bias=False, spectral_norm=True)
+    x = jnp.eye(30)
+    variables = layer.init(jax.random.key(1), x)
+    direction = jax.random.normal(jax.random.key(2), (30, 20))
+    for i in range(300):
+        kernel = variables["params"]["kernel"] + 3e-4 * direction
+        out, state = layer.apply(
+            {**variables, "params": {"kernel": kernel}}, x, update=True, mutable=["spectral"]
+        )
+        variables = {"params": {"kernel": kernel}, **state}
+        if i > 50:
+            assert np.linalg.norm(np.asarray(out), 2) == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_gradient_of_spectral_norm_is_that_of_the_exact_quotient() -> None:
+    layer = layers.Dense(4, use_bias=False, spectral_norm=True)
+    x = jax.random.normal(jax.random.key(0), (3, 5))
+    variables = layer.init(jax.random.key(1), x)
+    for _ in range(200):
+        variables = {**variables, **layer.apply(variables, x, update=True, mutable=["spectral"])[1]}
+    weights = jax.random.normal(jax.random.key(3), (3, 4))
+
+    def loss(kernel: jax.Array) -> jax.Array:
+        return jnp.sum(layer.apply({**variables, "params": {"kernel": kernel}}, x) * weights)
+
+    def exact(kernel: jax.Array) -> jax.Array:
+        return jnp.sum(x @ kernel / jnp.linalg.svd(kernel, compute_uv=False)[0] * weights)
+
+    kernel = variables["params"]["kernel"]
+    np.testing.assert_allclose(jax.grad(loss)(kernel), jax.grad(exact)(kernel), rtol=1e-3, atol=1e-4)
