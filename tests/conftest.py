@@ -40,7 +40,8 @@ def mnist(cache_home: Path) -> np.ndarray:
 @pytest.fixture
 def small() -> Callable[..., Config]:
     """A config for quick runs, with the given fields changed."""
-    return lambda **fields: dataclasses.replace(Config(batch_size=16, z_dim=8, ema=0.0), **fields)
+    plain = Config(model="mlp", spectral_norm=False, batch_size=16, z_dim=8, ema=0.0)
+    return lambda **fields: dataclasses.replace(plain, **fields)
 
 
 @pytest.fixture

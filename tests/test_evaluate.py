@@ -45,7 +45,7 @@ def evaluator(mnist: np.ndarray) -> Evaluator:
 
 def make_run(folder: Path, steps: tuple[int, ...] = (0, 10)) -> Path:
     """A run with checkpoints of an untrained generator."""
-    settings = Config()
+    settings = Config(model="mlp")
     folder.mkdir()
     (folder / "config.json").write_text(config.to_json(settings))
     gan = state.init(settings, (28, 28, 1), 10)

@@ -332,7 +332,7 @@ def test_a_disk_that_cannot_be_written_to_is_told_to_the_page(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder whose newest checkpoint is at step 5, without the training."""
-    config = Config(workdir=str(tmp_path_factory.mktemp("run") / "w"), z_dim=8)
+    config = Config(model="mlp", workdir=str(tmp_path_factory.mktemp("run") / "w"), z_dim=8)
     folder = workdir.path_of(config)
     folder.mkdir()
     (folder / "config.json").write_text(to_json(config))

@@ -1,0 +1,184 @@
+"""The nets: their sizes, BatchNorm's two modes, conditional GANs, bfloat16."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import sample, state, step
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.models import MODELS, Networks, Spec
+
+Small = Callable[..., Config]
+
+SHAPE = (28, 28, 1)
+# Weights and biases counted by hand from the papers' tables, for 100 noise values; G's include BatchNorm's scale
+# and bias, and no other bias before it.
+CONV_G = 100 * 1024 + 2 * 1024 + 1024 * 6272 + 2 * 6272 + 16 * 128 * 64 + 2 * 64 + 16 * 64 + 1
+CONV_D = 16 * 64 + 64 + 16 * 64 * 128 + 128 + 6272 * 1024 + 1024 + 1024 + 1
+SMALL_G = 100 * 256 + 2 * 256 + 256 * 1568 + 2 * 1568 + 16 * 32 * 16 + 2 * 16 + 16 * 16 + 1
+SMALL_D = 16 * 16 + 16 + 16 * 16 * 32 + 32 + 1568 * 256 + 256 + 256 + 1
+MLP_G, MLP_D = 100 * 256 + 256 + 256 * 784 + 784, 784 * 256 + 256 + 256 + 1
+
+
+def init(nets: Networks, labels: jax.Array | None = None, z_dim: int = 100):
+    g = jax.jit(lambda: nets.generator.init(jax.random.key(0), jnp.zeros((1, z_dim)), labels))()
+    d = jax.jit(lambda: nets.discriminator.init(jax.random.key(1), jnp.zeros((1, *SHAPE)), labels))()
+    return g, d
+
+
+def size(params) -> int:
+    return sum(x.size for x in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize(
+    ("name", "g_size", "d_size"),
+    [("mlp", MLP_G, MLP_D), ("conv", CONV_G, CONV_D), ("conv_small", SMALL_G, SMALL_D)],
+)
+def test_sizes(name: str, g_size: int, d_size: int) -> None:
+    nets = MODELS[name](Spec(SHAPE))
+    g, d = jax.eval_shape(lambda: init(nets))
+    assert size(g["params"]) == g_size
+    assert size(d["params"]) == d_size
+    images = jax.eval_shape(nets.generator.apply, g, jnp.zeros((3, 100)))
+    assert (images.shape, images.dtype) == ((3, *SHAPE), jnp.float32)
+    logits = jax.eval_shape(nets.discriminator.apply, d, images)
+    assert (logits.shape, logits.dtype) == ((3,), jnp.float32)
+
+
+@pytest.mark.parametrize("name", ["conv", "conv_small"])
+def test_sizes_that_four_does_not_divide_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match="multiples of 4"):
+        MODELS[name](Spec((28, 30, 1)))
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (4, 8, 1)])
+def test_other_image_shapes(shape: tuple[int, int, int]) -> None:
+    nets = MODELS["conv_small"](Spec(shape))
+    g = jax.eval_shape(lambda: nets.generator.init(jax.random.key(0), jnp.zeros((1, 5))))
+    assert jax.eval_shape(nets.generator.apply, g, jnp.zeros((2, 5))).shape == (2, *shape)
+
+
+def test_a_sample_does_not_depend_on_the_others_drawn_with_it() -> None:
+    # BatchNorm must use its running averages outside of training.
+    nets = MODELS["conv_small"](Spec(SHAPE))
+    variables, _ = init(nets)
+    z = jax.random.normal(jax.random.key(2), (64, 100))
+    apply = jax.jit(lambda z: nets.generator.apply(variables, z))
+    np.testing.assert_allclose(apply(z)[:1], apply(z.at[1:].set(5.0))[:1], atol=1e-6)
+    trained = jax.jit(lambda z: nets.generator.apply(variables, z, train=True, mutable=["batch_stats"])[0])
+    assert np.abs(trained(z)[:1] - trained(z.at[1:].set(5.0))[:1]).max() > 1e-3
+
+
+def test_running_averages_reach_the_batchs_own_moments() -> None:
+    nets = MODELS["conv_small"](Spec(SHAPE))
+    variables, _ = init(nets)
+    z = jax.random.normal(jax.random.key(2), (64, 100))
+    train = jax.jit(lambda v: nets.generator.apply(v, z, train=True, mutable=["batch_stats"]))
+    for _ in range(200):
+        images, stats = train(variables)
+        variables = {**variables, **stats}
+    np.testing.assert_allclose(nets.generator.apply(variables, z), images, atol=1e-4)
+
+
+def test_averaged_weights_come_with_averaged_statistics(small: Small) -> None:
+    config = small(model="conv_small", ema=0.5)
+    gan = state.init(config, SHAPE, 100)
+    real = jax.random.uniform(jax.random.key(5), (1, 16, *SHAPE), minval=-1)
+    z = jax.random.normal(jax.random.key(6), (1, 16, 8))
+    new, _ = jax.jit(step.make_update(config, SHAPE))(gan, real, z, jax.random.key(0))
+    mean = lambda g: g["batch_stats"]["BatchNorm_1"]["mean"]
+    np.testing.assert_allclose(mean(new.sampling_variables), 0.9 * mean(new.g_stats), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv_small"])
+def test_labels_change_images_and_logits(name: str) -> None:
+    nets = MODELS[name](Spec(SHAPE, num_classes=10, spectral_norm=True))
+    g, d = init(nets, jnp.zeros(1, jnp.int32))
+    z, labels = jnp.ones((10, 100)), jnp.arange(10)
+    images = nets.generator.apply(g, z, labels)
+    logits = nets.discriminator.apply(d, images[:1].repeat(10, 0), labels)
+    assert len(np.unique(np.asarray(images).reshape(10, -1), axis=0)) == 10
+    assert len(np.unique(logits)) == 10
+
+
+def test_the_projection_is_the_inner_product_with_the_classs_embedding() -> None:
+    # Miyato & Koyama 2018, eq. 5: logits(x, y) − logits(x, y′) = ⟨V_y − V_y′, φ(x)⟩, the same φ for all classes.
+    nets = MODELS["mlp"](Spec(SHAPE, num_classes=3))
+    _, d = init(nets, jnp.zeros(1, jnp.int32))
+    x = jax.random.normal(jax.random.key(3), (400, *SHAPE))
+    logits = [nets.discriminator.apply(d, x, jnp.full(400, y)) for y in range(3)]
+    hidden = d["params"]["Dense_0"]
+    features = jax.nn.leaky_relu(x.reshape(400, -1) @ hidden["kernel"] + hidden["bias"][None], 0.2)
+    embedding = d["params"]["projection"]["kernel"]
+    expected = features @ (embedding[:, 1] - embedding[:, 2])
+    np.testing.assert_allclose(logits[1] - logits[2], expected, atol=1e-4)
+
+
+def test_fakes_take_the_classes_of_the_reals_beside_them(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So every class is as frequent among the generated images as among the real ones, in every batch.
+    config = small(conditional=True)
+    seen: list[jax.Array] = []
+    original = step.make_update
+
+    def recording(*args):
+        update = original(*args)
+        return lambda s, real, z, key, labels: (seen.append(labels), update(s, real, z, key, labels))[1]
+
+    monkeypatch.setattr(step, "make_update", recording)
+    labels = jnp.arange(100) % 10
+    images = jnp.broadcast_to(labels.astype(jnp.uint8)[:, None, None, None], (100, *SHAPE))
+    gan = state.init(config, SHAPE, 100)
+    train_step = step.make_train_step(config, SHAPE)
+    gan, _ = train_step(gan, images, labels)
+    batch = images[gan.order[:16]]
+    np.testing.assert_array_equal(seen[0][0], batch[:, 0, 0, 0])
+
+
+def test_labels_to_draw_are_a_class_per_row_and_balanced(small: Small) -> None:
+    config = small(conditional=True)
+    assert sample.grid_size(config) == 80
+    labels = sample.classes(config, 10_000)
+    np.testing.assert_array_equal(np.bincount(labels), np.full(10, 1000))
+    np.testing.assert_array_equal(labels[:80].reshape(10, 8), np.arange(10)[:, None].repeat(8, 1))
+    np.testing.assert_array_equal(sample.classes(config, 3, label=7), [7, 7, 7])
+    assert sample.classes(small(), 3) is None
+    assert sample.grid_size(small()) == 64
+    with pytest.raises(UserError, match="--label=10 is not allowed: mnist's are 0 to 9"):
+        sample.classes(config, 3, label=10)
+    with pytest.raises(UserError, match="--label needs a conditional run: train with --conditional"):
+        sample.classes(small(), 3, label=1)
+
+
+@pytest.mark.parametrize("model", ["mlp", "conv_small"])
+def test_bfloat16_computes_in_it_and_keeps_float32(small: Small, model: str) -> None:
+    config = small(model=model, dtype="bfloat16", penalty=("r1",), ema=0.9)
+    gan = state.init(config, SHAPE, 100)
+    real = jax.random.uniform(jax.random.key(5), (1, 16, *SHAPE), minval=-1)
+    z = jax.random.normal(jax.random.key(6), (1, 16, 8))
+    update = step.make_update(config, SHAPE)
+    new, metrics = jax.jit(update)(gan, real, z, jax.random.key(0))
+    floats = [
+        x for x in jax.tree.leaves((new.replace(key=None), metrics)) if jnp.issubdtype(x.dtype, jnp.floating)
+    ]
+    assert {x.dtype for x in floats} == {jnp.dtype("float32")}
+    assert all(np.isfinite(x).all() for x in floats)
+    lines = str(jax.make_jaxpr(update)(gan, real, z, jax.random.key(0))).splitlines()
+    products = [line for line in lines if "dot_general" in line]
+    halves = [line for line in products if "bf16" in line.split("=")[0]]
+    assert halves == products != []
+    exact, _ = jax.jit(step.make_update(small(model=model, penalty=("r1",), ema=0.9), SHAPE))(
+        gan, real, z, jax.random.key(0)
+    )
+    # bfloat16 has 8 bits: nearly the same gradients, which Adam's first moments are.
+    half, full = (
+        np.concatenate([np.ravel(m) for m in jax.tree.leaves(x.d_opt.inner_state[0].mu)])
+        for x in (new, exact)
+    )
+    assert half @ full >= 0.98 * np.linalg.norm(half) * np.linalg.norm(full)
+    assert (half != full).any()
