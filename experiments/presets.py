@@ -86,7 +86,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/presets"), help="folder of the runs")
     parser.add_argument("--out", type=Path, default=Path("experiments/results"), help="folder of the results")
     options = parser.parse_args()
-    systems = {name: [f"--preset={name}", f"--epochs={options.epochs}"] for name in PRESETS}
+    systems = {
+        name: [f"--preset={name}", "--model=conv_small", f"--epochs={options.epochs}"] for name in PRESETS
+    }
     systems |= {"--loss=hinge": ["--loss=hinge"], "gan, to its end": ["--preset=gan"]}
     folders = {name: options.runs / name.strip("-").replace(", ", "-").replace(" ", "-") for name in systems}
     for name, flags in systems.items():

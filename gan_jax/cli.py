@@ -32,7 +32,7 @@ def parse(build: Callable[..., T], args: Sequence[str], *, prog: str, descriptio
                 description=description,
                 args=list(args),
                 use_underscores=True,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                config=(tyro.conf.OmitArgPrefixes,),
             )
         except SystemExit as stop:
             if stop.code in (0, None):  # --help

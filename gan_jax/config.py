@@ -110,13 +110,11 @@ class Nets:
     """The networks and their noise."""
 
     model: Annotated[str, _choice(tuple(MODELS))] = "conv_small"
-    """Generator and discriminator: the tutorial's fully connected nets, the literature's convolutional ones, or
-    those at a quarter of the width."""
+    """Generator and discriminator: the tutorial's, the literature's convolutional, or those at a quarter of the width."""
     conditional: bool = False
     """Generate a class on demand: a class embedding in G, and D judges image and label together."""
     dtype: Annotated[str, _choice(DTYPES)] = "float32"
-    """Of the nets' arithmetic; parameters, statistics and losses are float32. Float32 products may round to
-    TensorFloat-32 on NVIDIA GPUs. bfloat16 is for accelerators: a CPU is slower with it."""
+    """Of the nets' arithmetic (float32 may round to TF32 on NVIDIA); all else is float32. bfloat16 is for accelerators."""
     z_dim: int = 100
     """Number of noise values per image."""
     z_distribution: Annotated[str, _choice(Z_DISTRIBUTIONS)] = "normal"

@@ -168,18 +168,18 @@ class ConvDiscriminator(nn.Module):
         return _logits(self.spec, Dense(1, **options), x, labels, train)
 
 
-def conv(spec: Spec) -> Networks:
-    """The convolutional nets of the MNIST literature; height and width are multiples of 4."""
+def conv(spec: Spec, shrink: int = 1) -> Networks:
+    """The convolutional nets of the MNIST literature. Raises `UserError` unless 4 divides height and width."""
     if any(size % 4 for size in spec.image_shape[:2]):
         raise UserError(
-            f"convolutional nets need a height and width in multiples of 4; got {spec.image_shape}."
+            f"convolutional nets need a height and width in multiples of 4; the images are {spec.image_shape}."
         )
-    return Networks(ConvGenerator(spec), ConvDiscriminator(spec))
+    return Networks(ConvGenerator(spec, shrink), ConvDiscriminator(spec, shrink))
 
 
 def conv_small(spec: Spec) -> Networks:
     """`conv` at a quarter of the width: clean digits in minutes on two cores."""
-    return Networks(ConvGenerator(spec, 4), ConvDiscriminator(spec, 4))
+    return conv(spec, shrink=4)
 
 
 MODELS: dict[str, Callable[[Spec], Networks]] = {"mlp": mlp, "conv": conv, "conv_small": conv_small}

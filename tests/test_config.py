@@ -65,6 +65,9 @@ def test_the_contracts_flags_on_their_own_and_over_a_preset() -> None:
     assert config.parse(["--preset", "r3gan", "--penalty"]).penalty == ()
     assert config.parse(["--penalty", "r1", "r2"]).penalty == ("r1", "r2")
     assert config.parse(["--penalty=gp", "--tensorboard"]).tensorboard
+    assert config.parse(["--preset=wgan", "--spectral_norm"]).spectral_norm  # whatever the default is
+    assert not config.parse(["--preset=hinge", "--no_spectral_norm"]).spectral_norm
+    assert config.parse(["--conditional", "--dtype=bfloat16"]) == Config(conditional=True, dtype="bfloat16")
 
 
 def test_help_is_complete_grouped_and_shows_defaults(capsys: pytest.CaptureFixture[str]) -> None:
