@@ -1,131 +1,115 @@
 """How fast training is, against PyTorch and against the plain Flax loop, side by side in one run.
 
     pip install 'gan_jax[bench]'
-    python experiments/benchmark.py --rounds=5 --out=experiments/results/benchmark.json
+    python experiments/benchmark.py --out=experiments/results/benchmark.json
+    python experiments/benchmark.py --models=mlp --batch_sizes=128 --against=naive --starts=3
 
-The tutorial's program (`--preset=gan`): the same nets, batch and optimizer, data in memory. Contenders:
+For each model and batch size: the tutorial's program (`--preset=gan`) for `mlp`; for the convolutional nets the same
+losses and Adam with β₁ 0.5. Contenders, on the first device, MNIST in memory:
 
-    gan_jax    a chunk of steps as one compiled program over uint8 images on the device
-    pytorch    the tutorial's loop, eager, on the same number of threads; the images as one float tensor
-    flax_loop  what most JAX users write: a jitted step called from Python, NumPy batches copied each step
+    gan_jax  chunks of steps, each a compiled program over uint8 images on the device
+    eager    PyTorch's loop
+    compile  PyTorch with the whole step, gradients and optimizer included, under torch.compile
+    naive    what most JAX users write: flax's layers, a jitted step called from Python, a NumPy batch each step
 
-They take turns, so that a busy machine slows all alike; each round's time is of `--steps` steps (an epoch is 468),
-medians are compared. Then `--starts` measures, in new processes, the time from the command to the
-first logged chunk, without and with the persistent compilation cache.
+They take turns, a process each; a round is as many steps as take `--seconds`, and the rounds' medians are compared.
+The first call's time is that of building, compiling and the first call, nothing compiled before and imports not
+counted; a call is a whole chunk for gan_jax and a step for the others. Peak memory is that of arrays on a GPU or TPU;
+on a CPU it is all that the contender's process held, libraries and data set included. The line above each table is our
+loop's rate, with FLOP as XLA counts them in our step, beside the best rate, over sizes, of float32 matrix products in
+the same minutes. `--starts` adds the time from the command to the first logged chunk, `--full` that of a whole run of
+the tutorial's program.
 
-Expected on two CPU cores: gan_jax at most 0.45 of pytorch's time; see README.md for what was measured.
+Any machine, but a quiet one: PyTorch's threads wait for each other actively, so that on busy cores it loses far more
+than JAX. README.md has what was measured.
 """
 
 import argparse
+import contextlib
+import dataclasses
+import importlib.util
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import torch
+from benchmark_report import Row, chart, summarise, table
+from benchmark_worker import Failed, Process
 
-from gan_jax import data, parallel, state
+from gan_jax import cli, data
 from gan_jax.config import PRESETS, Config
-from gan_jax.step import make_update
+from gan_jax.errors import UserError
+from gan_jax.models import MODELS
+from gan_jax.step import batches_per_epoch
 
-Contender = Callable[[], None]
-
-
-def gan_jax(config: Config, images: np.ndarray, steps: int) -> Contender:
-    """Our loop: chunks of `log_every` steps, one synchronisation each."""
-    devices = jax.devices()
-    chunk = parallel.Chunk(config, jnp.asarray(images), config.log_every, devices)
-    gan = parallel.replicate(state.init(config, images.shape[1:], len(images)), devices)
-
-    def run() -> None:
-        nonlocal gan
-        begin = int(gan.step)
-        for done in range(0, steps, chunk.length):
-            gan, metrics = chunk(gan, begin + min(steps, done + chunk.length))
-            jax.block_until_ready(metrics)
-
-    return run
+TORCH = ("eager", "compile")
+AGAINST = (*TORCH, "naive")
 
 
-def flax_loop(config: Config, images: np.ndarray, steps: int) -> Contender:
-    """A jitted step per batch, called from Python with NumPy images and noise."""
-    update = jax.jit(make_update(config, images.shape[1:]))
-    gan = state.init(config, images.shape[1:], len(images))
-    rng = np.random.default_rng(0)
-
-    def run() -> None:
-        nonlocal gan
-        order = rng.permutation(len(images))
-        for i in range(steps):
-            at = i * config.batch_size % (len(images) - config.batch_size)
-            real = data.to_float(images[order[at : at + config.batch_size]])
-            z = rng.standard_normal((1, config.batch_size, config.z_dim), np.float32)
-            gan, metrics = update(gan, real[None], z, jax.random.key(0))
-        jax.block_until_ready(metrics)
-
-    return run
+def system(model: str, batch_size: int) -> Config:
+    """What is trained with this model."""
+    beta1 = PRESETS["gan"].beta1 if model == "mlp" else 0.5
+    return dataclasses.replace(PRESETS["gan"], model=model, batch_size=batch_size, beta1=beta1)
 
 
-def pytorch(config: Config, images: np.ndarray, steps: int) -> Contender:
-    """The tutorial's program: two forward passes of G, BCE on sigmoids, Adam."""
-    nn = torch.nn
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    g = nn.Sequential(nn.Linear(config.z_dim, 256), nn.LeakyReLU(0.2), nn.Linear(256, 784), nn.Tanh()).to(
-        device
-    )
-    d = nn.Sequential(nn.Linear(784, 256), nn.LeakyReLU(0.2), nn.Linear(256, 1), nn.Sigmoid()).to(device)
-    g_opt = torch.optim.Adam(g.parameters(), lr=config.g_learning_rate)
-    d_opt = torch.optim.Adam(d.parameters(), lr=config.d_learning_rate)
-    bce, batch = nn.BCELoss(), config.batch_size
-    real_labels, fake_labels = torch.ones(batch, 1, device=device), torch.zeros(batch, 1, device=device)
-    x = torch.from_numpy(data.to_float(images)).reshape(len(images), -1).to(device)
-
-    def run() -> None:
-        order = torch.randperm(len(x), device=device)
-        for i in range(steps):
-            at = i * batch % (len(x) - batch)
-            real = x[order[at : at + batch]]
-            z = torch.randn(batch, config.z_dim, device=device)
-            d_loss = 0.5 * (bce(d(real), real_labels) + bce(d(g(z).detach()), fake_labels))
-            d_opt.zero_grad()
-            d_loss.backward()
-            d_opt.step()
-            g_loss = bce(d(g(z)), real_labels)
-            g_opt.zero_grad()
-            g_loss.backward()
-            g_opt.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    return run
+def measure(config: Config, images: str, options: argparse.Namespace) -> Row:
+    """One model at one batch size: every contender, each round after another, and the machine meanwhile."""
+    request = {"config": dataclasses.asdict(config), "images": images, "seconds": options.seconds}
+    processes: dict[str, Process] = {}
+    rows: dict[str, Row] = {}
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        for name in ("gan_jax", *options.against):
+            with _noting_failure(name, rows):
+                processes[name] = _process(stack, name, folder, processes, rows)
+                device = "cpu" if _platform(rows) == "cpu" else "cuda"
+                rows[name] = processes[name].ask("build", name=name, device=device, **request)
+        ours = processes["gan_jax"]
+        rates = [ours.ask("matrix_rates")]
+        times: dict[str, list[float]] = {name: [] for name in rows}
+        for _ in range(options.rounds):
+            for name in [name for name in rows if "skipped" not in rows[name]]:
+                with _noting_failure(name, rows):
+                    times[name].append(processes[name].ask("round", name=name))
+        rates.append(ours.ask("matrix_rates"))
+        for name in [name for name in rows if "skipped" not in rows[name]]:
+            with _noting_failure(name, rows):
+                rows[name] |= processes[name].ask("end", name=name)
+        flop = ours.ask("flop", config=request["config"])
+    return summarise(config, rows, times, rates, flop)
 
 
-CONTENDERS = {"gan_jax": gan_jax, "pytorch": pytorch, "flax_loop": flax_loop}
+def _platform(rows: dict[str, Row]) -> str:
+    """Of JAX: "cpu", "gpu" or "tpu"; empty until gan_jax is built."""
+    return rows["gan_jax"]["machine"]["platform"] if rows else ""
 
 
-def measure_steps(rounds: int, steps: int) -> dict[str, list[float]]:
-    """Seconds of each round, by contender; the first, which compiles, is not counted."""
-    config = PRESETS["gan"]
-    images, _ = data.load("mnist", "train")
-    runs = {name: make(config, images, steps) for name, make in CONTENDERS.items()}
-    for run in runs.values():
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - begin)
-    return seconds
+def _process(
+    stack: contextlib.ExitStack, name: str, folder: str, processes: dict[str, Process], rows: dict[str, Row]
+) -> Process:
+    """Where the contender is to run. Raises `Failed` if it cannot."""
+    on_tpu = _platform(rows) == "tpu"
+    if on_tpu and name in TORCH:
+        raise Failed("PyTorch does not run on this device")
+    # A TPU belongs to one process.
+    return processes["gan_jax"] if on_tpu else stack.enter_context(Process(folder))
+
+
+@contextlib.contextmanager
+def _noting_failure(name: str, rows: dict[str, Row]) -> Iterator[None]:
+    """A contender that fails is left out from then on, and says why; without gan_jax there is no benchmark."""
+    try:
+        yield
+    except Failed as error:
+        if name == "gan_jax":
+            raise UserError(f"gan_jax's own loop failed: {error}") from error
+        rows[name] = {"skipped": str(error)}
 
 
 def measure_starts(rounds: int) -> dict[str, list[float]]:
@@ -142,15 +126,9 @@ def measure_starts(rounds: int) -> dict[str, list[float]]:
 def _start(cache: str, programs: Path) -> float:
     env = {**os.environ, "XDG_CACHE_HOME": cache, "JAX_COMPILATION_CACHE_DIR": str(programs)}
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            "-m",
-            "gan_jax.train",
-            "--preset=gan",
-            "--steps=100",
-            f"--workdir={folder}/run",
-        ]
+        command = _train_command("--steps=100", f"--workdir={folder}/run")
         begin = time.perf_counter()
+        elapsed = 0.0
         with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             for line in process.stdout:
@@ -161,50 +139,111 @@ def _start(cache: str, programs: Path) -> float:
     return elapsed
 
 
-def main() -> None:
-    """Measure, print a table, and write the figures as JSON."""
+def _train_command(*flags: str) -> list[str]:
+    return [sys.executable, "-m", "gan_jax.train", "--preset=gan", *flags]
+
+
+def measure_full(epochs: int, images: str, num_images: int) -> dict[str, float]:
+    """Seconds of the tutorial's program: in our loop, and by the command, which also logs, draws and saves."""
+    config = PRESETS["gan"]
+    steps = epochs * batches_per_epoch(config, num_images)
+    with tempfile.TemporaryDirectory() as folder:
+        with Process(folder) as process:
+            loop = process.ask("whole_run", config=dataclasses.asdict(config), images=images, steps=steps)
+        command = _train_command(f"--epochs={epochs}", f"--workdir={folder}/run")
+        begin = time.perf_counter()
+        code = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+        if code:
+            sys.exit(f"{' '.join(command)} failed with exit code {code}")
+        return {"epochs": epochs, "loop_s": loop, "command_s": time.perf_counter() - begin}
+
+
+def _options(args: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each contender (default 5)")
-    parser.add_argument(
-        "--steps", type=int, default=500, help="steps in a round, a multiple of 100 (default 500)"
+    add = parser.add_argument
+    add("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all")
+    add("--batch_sizes", nargs="+", type=_whole, default=[64, 128], help="default: 64 128")
+    add("--against", nargs="+", choices=AGAINST, default=list(AGAINST), help="contenders; default: all")
+    add("--rounds", type=_whole, default=7, help="rounds of each contender (default 7)")
+    add("--seconds", type=_seconds, default=2.0, help="that a round is to take (default 2)")
+    add("--starts", type=_whole, default=0, help="rounds of the start-up times (default: none)")
+    add(
+        "--full",
+        type=_whole,
+        nargs="?",
+        const=200,
+        metavar="EPOCHS",
+        help="time a whole run, by default of 200",
     )
-    parser.add_argument("--starts", type=int, default=0, help="rounds of the start-up times (default 0)")
-    parser.add_argument("--out", type=Path, help="JSON file to write")
-    options = parser.parse_args()
-    steps = measure_steps(options.rounds, options.steps)
-    starts = measure_starts(options.starts) if options.starts else {}
-    reference = statistics.median(steps["pytorch"])
-    print(f"{options.steps} steps: {'':9s} median s   min    max   of pytorch   steps/s  s/epoch")
-    for name, seconds in steps.items():
-        median = statistics.median(seconds)
-        print(
-            f"{name:22s} {median:8.3f} {min(seconds):6.3f} {max(seconds):6.3f} {median / reference:9.3f} "
-            f"{options.steps / median:11.1f} {median / options.steps * 468:8.2f}"
-        )
-    for name, seconds in starts.items():
-        print(f"start, {name:22s} median {statistics.median(seconds):.1f} s, max {max(seconds):.1f} s")
+    add("--out", type=Path, help="JSON file to write, and beside it a chart of the same name in PNG")
+    options = parser.parse_args(args)
+    options.models, options.against = (list(dict.fromkeys(x)) for x in (options.models, options.against))
+    if set(TORCH) & set(options.against) and importlib.util.find_spec("torch") is None:
+        raise UserError("PyTorch is missing: pip install 'gan_jax[bench]', or measure --against=naive alone.")
+    return options
+
+
+def _whole(text: str) -> int:
+    if not 1 <= int(text) <= 60_000:  # MNIST's images
+        raise ValueError
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not 0 < float(text) < 3600:
+        raise ValueError
+    return float(text)
+
+
+_whole.__name__ = "whole number from 1 to 60000"  # for argparse's errors
+_seconds.__name__ = "number of seconds"
+
+
+def main(args: Sequence[str]) -> None:
+    """Measure, print tables, and write the figures and their chart."""
+    options = _options(args)
     if options.out:
-        machine = {
-            "device": jax.devices()[0].device_kind,
-            "devices": len(jax.devices()),
-            "cores": os.cpu_count(),
-            "processor": _processor(),
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "torch": torch.__version__,
-            "torch_threads": torch.get_num_threads(),
-        }
-        figures = {"machine": machine, "steps": options.steps, "seconds": steps, "start_seconds": starts}
-        options.out.write_text(json.dumps(figures, indent=1) + "\n")
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+    figures: Row = {
+        "machine": _machine(),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "systems": [],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        images, path = data.load("mnist", "train")[0], f"{folder}/images.npy"
+        np.save(path, images)
+        for config in [system(model, size) for model in options.models for size in options.batch_sizes]:
+            figures["systems"].append(measure(config, path, options))
+            figures["machine"] |= figures["systems"][-1].pop("machine")
+            print(table(figures["systems"][-1]), flush=True)
+            _write(options.out, figures)
+        if options.full:
+            figures["full_run"] = measure_full(options.full, path, len(images))
+            print(f"{options.full} epochs: {figures['full_run']}")
+    if options.starts:
+        figures["start_s"] = measure_starts(options.starts)
+        for name, seconds in figures["start_s"].items():
+            print(f"start, {name:22s} median {np.median(seconds):.1f} s, max {max(seconds):.1f} s")
+    _write(options.out, figures)
 
 
-def _processor() -> str:
+def _write(out: Path | None, figures: Row) -> None:
+    if out:
+        out.write_text(json.dumps(figures, indent=1) + "\n")
+        chart(figures["systems"]).savefig(out.with_suffix(".png"), dpi=150)
+
+
+def _machine() -> Row:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    return next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

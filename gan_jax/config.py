@@ -110,11 +110,11 @@ class Nets:
     """The networks and their noise."""
 
     model: Annotated[str, _choice(tuple(MODELS))] = "conv_small"
-    """Generator and discriminator: the tutorial's, the literature's convolutional, or those at a quarter of the width."""
+    """Generator and discriminator: the tutorial's, the literature's convolutional ones, or those at quarter width."""
     conditional: bool = False
     """Generate a class on demand: a class embedding in G, and D judges image and label together."""
     dtype: Annotated[str, _choice(DTYPES)] = "float32"
-    """Of the nets' arithmetic (float32 may round to TF32 on NVIDIA); all else is float32. bfloat16 is for accelerators."""
+    """Of the nets' arithmetic; all else is float32, whose products may be TF32 on NVIDIA. bfloat16: for accelerators."""
     z_dim: int = 100
     """Number of noise values per image."""
     z_distribution: Annotated[str, _choice(Z_DISTRIBUTIONS)] = "normal"
