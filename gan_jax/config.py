@@ -114,7 +114,7 @@ class Nets:
     conditional: bool = False
     """Generate a class on demand: a class embedding in G, and D judges image and label together."""
     dtype: Annotated[str, _choice(DTYPES)] = "float32"
-    """Of the nets' arithmetic; all else is float32, whose products may be TF32 on NVIDIA. bfloat16: for accelerators."""
+    """Of the nets' arithmetic; all else is float32, whose products may be TF32 on NVIDIA. bfloat16 is for GPU, TPU."""
     z_dim: int = 100
     """Number of noise values per image."""
     z_distribution: Annotated[str, _choice(Z_DISTRIBUTIONS)] = "normal"

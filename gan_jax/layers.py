@@ -44,7 +44,8 @@ def strided_conv(images: Array, kernel: Array) -> Array:
     if channels < NARROW:
         return jnp.dot(jnp.concatenate(windows, -1), kernel.reshape(16 * channels, -1), precision=PRECISION)
     matrices = kernel.reshape(4, 4 * channels, -1)
-    return sum(jnp.dot(x, matrix, precision=PRECISION) for x, matrix in zip(windows, matrices, strict=True))
+    first, *others = (jnp.dot(x, k, precision=PRECISION) for x, k in zip(windows, matrices, strict=True))
+    return sum(others, first)
 
 
 def strided_conv_transpose(images: Array, kernel: Array) -> Array:
@@ -60,8 +61,9 @@ def strided_conv_transpose(images: Array, kernel: Array) -> Array:
         windows = jnp.split(jnp.dot(images, matrix, precision=PRECISION), 4, -1)
     else:
         windows = [jnp.dot(images, matrix, precision=PRECISION) for matrix in matrices]
-    rows = [_overlapped(*jnp.split(window, 2, -1), axis=2) for window in windows]  # 4 of [B, H, W + 1, 2·F]
-    pairs = [_overlapped(rows[j], rows[2 + j], axis=1) for j in (0, 1)]  # 2 of [B, H + 1, W + 1, 2·F]
+    halves = [jnp.split(window, 2, -1) for window in windows]
+    rows = [_overlapped(left, right, 2) for left, right in halves]  # 4 of [B, H, W + 1, 2·F]
+    pairs = [_overlapped(rows[j], rows[2 + j], 1) for j in (0, 1)]  # 2 of [B, H + 1, W + 1, 2·F]
     padded = jnp.stack(pairs, 2).reshape(batch, 2 * height + 2, 2 * width + 2, features)
     return padded[:, 1:-1, 1:-1]
 
