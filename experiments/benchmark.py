@@ -8,7 +8,7 @@ For each model and batch size: the tutorial's program (`--preset=gan`) for `mlp`
 losses and Adam with β₁ 0.5. Contenders, on the first device, MNIST in memory:
 
     gan_jax  chunks of steps, each a compiled program over uint8 images on the device
-    eager    PyTorch's loop
+    eager    PyTorch as tutorials write it: G runs forward for each update, Adam as it comes
     compile  PyTorch with the whole step, gradients and optimizer included, under torch.compile
     naive    what most JAX users write: flax's layers, a jitted step called from Python, a NumPy batch each step
 
@@ -17,8 +17,8 @@ The first call's time is that of building, compiling and the first call, nothing
 counted; a call is a whole chunk for gan_jax and a step for the others. Peak memory is that of arrays on a GPU or TPU;
 on a CPU it is all that the contender's process held, libraries and data set included. The line above each table is our
 loop's rate, with FLOP as XLA counts them in our step, beside the best rate, over sizes, of float32 matrix products in
-the same minutes. `--starts` adds the time from the command to the first logged chunk, `--full` that of a whole run of
-the tutorial's program.
+the same minutes. `--out` keeps every figure, and a chart beside them. `--starts` adds the time from the command to the
+first logged chunk, `--full` that of a whole run of the tutorial's program.
 
 Any machine, but a quiet one: PyTorch's threads wait for each other actively, so that on busy cores it loses far more
 than JAX. README.md has what was measured.
@@ -220,7 +220,8 @@ def main(args: Sequence[str]) -> None:
             _write(options.out, figures)
         if options.full:
             figures["full_run"] = measure_full(options.full, path, len(images))
-            print(f"{options.full} epochs: {figures['full_run']}")
+            seconds = (figures["full_run"][name] for name in ("loop_s", "command_s"))
+            print("\n{} epochs: {:.1f} s in our loop, {:.1f} s by the command".format(options.full, *seconds))
     if options.starts:
         figures["start_s"] = measure_starts(options.starts)
         for name, seconds in figures["start_s"].items():
