@@ -1,10 +1,10 @@
 """The PyTorch contenders of benchmark.py: the tutorial's loop, and a whole tuned step as one compiled function.
 
-The same nets, losses, optimizer and batches as gan_jax's. `eager` is the loop that tutorials teach: a forward pass of G
-for each update, `backward()` and `torch.optim.Adam` as they come. `compile` does less work: one forward pass of G serves
-both updates, and D's weights get no gradients from G's loss. On a GPU float32 products may round to TF32, as gan_jax's
-do, cuDNN chooses its kernels by trial, and the compiled step is a CUDA graph (mode="reduce-overhead"). Data and batches
-are on the device, and nothing waits for it within a round.
+The same nets, losses, optimizer and batches as gan_jax's. `eager` is the loop that tutorials teach: a forward pass of
+G for each update, `backward()` and `torch.optim.Adam` as they come. `compile` does less work: one forward pass of G
+serves both updates, and D's weights get no gradients from G's loss. On a GPU float32 products may round to TF32, as
+gan_jax's do, cuDNN chooses its kernels by trial, and the compiled step is a CUDA graph (mode="reduce-overhead"). Data
+and batches are on the device, and nothing waits for it within a round.
 """
 
 from collections.abc import Callable, Iterator
