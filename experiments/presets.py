@@ -3,8 +3,8 @@
     python experiments/presets.py --epochs=20 --out=experiments/results
 
 Trains each preset with the small convolutional nets for 20 epochs (seed 0) and the default system to its end (10
-epochs), evaluates all on 10,000 samples, and writes presets.md and presets.png. Finished runs in --runs are taken as they are. Expected on two quiet CPU cores: under 10
-minutes a run, and clean digits from every preset, `wgan`'s with most faults; the figures are in README.md.
+epochs), evaluates all on 10,000 samples, and writes presets.md and presets.png. Finished runs in --runs are taken as
+they are. Expected on two quiet CPU cores: under 10 minutes a run; the figures are in README.md.
 """
 
 import argparse
