@@ -156,7 +156,7 @@ class Run:
     data_dir: str | None = None
     """A folder that holds the data set's four original files."""
     workdir: str | None = None
-    """Folder of the run; rerun with the same one to resume. Default: runs/DATASET-PRESET or -LOSS."""
+    """Folder of the run; rerun with the same one to resume. Default: runs/DATASET-LOSS, or -preset-NAME."""
     log_every: int = 100
     """Steps per chunk: a compiled call, a logged line, a grid of samples."""
     checkpoint_every: int = 1000
@@ -177,6 +177,9 @@ class Config(System, Nets, Optimization, Run):
         """Check every field."""
         _check_names(self)
         _check_numbers(self)
+        for name in ("spectral_norm", "conditional", "tensorboard"):
+            if type(value := getattr(self, name)) is not bool:
+                raise UserError(f"--{name}={value} is not allowed: it must be true or false.")
         if self.preset is not None and self.preset not in _PRESET_VALUES:
             raise unknown("preset", self.preset, _PRESET_VALUES)
 

@@ -48,19 +48,32 @@ LABEL_FEATURES = 32  # width of the generator's class embedding
 
 def _with_label(spec: Spec, z: Array, labels: Array | None) -> Array:
     """z, followed by the embedding of its class where there is one."""
-    if spec.num_classes is None or labels is None:
+    if spec.num_classes is None:
         return z
+    if labels is None:
+        raise ValueError("a conditional net needs labels")
     return jnp.concatenate([z, nn.Embed(spec.num_classes, LABEL_FEATURES, name="label")(labels)], -1)
 
 
 def _logits(spec: Spec, head: nn.Module, features: Array, labels: Array | None, train: bool) -> Array:
-    """D's output [B] from its last features [B, F]; given labels, by projection: Miyato & Koyama 2018, eq. 5."""
+    """D's output [B] from its last features [B, F]; given labels, by projection: Miyato & Koyama 2018, eq. 5.
+
+    In float32: in bfloat16 a logit of 16 is known to but 0.1, and Wasserstein's drift far higher.
+    """
     logits = head(features, update=train)[:, 0]
-    if spec.num_classes is not None and labels is not None:
+    if spec.num_classes is not None:
+        if labels is None:
+            raise ValueError("a conditional net needs labels")
         # A class's row of a dense kernel is its embedding, and spectral norm then knows it like any other.
-        project = Dense(spec.num_classes, use_bias=False, spectral_norm=spec.spectral_norm, name="projection")
+        project = Dense(
+            spec.num_classes,
+            use_bias=False,
+            spectral_norm=spec.spectral_norm,
+            dtype=jnp.float32,
+            name="projection",
+        )
         logits = logits + jnp.take_along_axis(project(features, update=train), labels[:, None], 1)[:, 0]
-    return logits.astype(jnp.float32)
+    return logits
 
 
 def _torch_uniform(fan_in: int) -> Any:
@@ -104,7 +117,7 @@ class MLPDiscriminator(nn.Module):
         x = images.reshape(images.shape[0], -1)
         layer = functools.partial(Dense, spectral_norm=self.spec.spectral_norm, dtype=self.spec.dtype)
         x = layer(self.hidden, **_torch_uniform(x.shape[-1]))(x, update=train)
-        head = layer(1, **_torch_uniform(self.hidden))
+        head = layer(1, dtype=jnp.float32, **_torch_uniform(self.hidden))
         return _logits(self.spec, head, nn.leaky_relu(x, 0.2), labels, train)
 
 
@@ -165,7 +178,7 @@ class ConvDiscriminator(nn.Module):
         x = nn.leaky_relu(StridedConv(128 // self.shrink, **options)(x, update=train), 0.2)
         x = x.reshape(x.shape[0], -1)
         x = nn.leaky_relu(Dense(1024 // self.shrink, **options)(x, update=train), 0.2)
-        return _logits(self.spec, Dense(1, **options), x, labels, train)
+        return _logits(self.spec, Dense(1, **options | {"dtype": jnp.float32}), x, labels, train)
 
 
 def conv(spec: Spec, shrink: int = 1) -> Networks:

@@ -130,13 +130,13 @@ class Report:
                 if isinstance(value, float):
                     self._writer.add_scalar(name, value, row["step"])
 
-    def samples(self, row: Row, images: np.ndarray) -> None:
+    def samples(self, row: Row, images: np.ndarray, columns: int | None) -> None:
         """The fixed latents' images after a chunk, as samples/sample_{epoch}_{batch}.png."""
         path = self._folder / "samples" / f"sample_{row['epoch']}_{row['batch']}.png"
-        self._painted.append(self._painter.submit(save_grid, path, images, COLUMNS))
+        self._painted.append(self._painter.submit(save_grid, path, images, columns))
         self._check_painted(wait=False)
         if self._writer is not None:
-            self._writer.add_image("samples", grid(images, COLUMNS), row["step"], dataformats="HWC")
+            self._writer.add_image("samples", grid(images, columns), row["step"], dataformats="HWC")
 
     def _check_painted(self, *, wait: bool = True) -> None:
         """Raise what went wrong on the painter's thread: a full disk must not pass unnoticed."""

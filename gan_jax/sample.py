@@ -41,7 +41,7 @@ class Options:
     workdir: str
     """Folder of the training run."""
     out: str
-    """File to write: .png for a grid, .npz for an array `images`, uint8 [N, 28, 28, C]."""
+    """File to write: .png for a grid, .npz for an array `images`, uint8 [N, 28, 28, C], and `labels` if it has any."""
     num: int | None = None
     """Number of images. Default: those of the run's own grids, 64, or 8 of each class."""
     label: int | None = None
@@ -79,7 +79,7 @@ def grid_size(config: Config) -> int:
 
 
 def classes(config: Config, num: int, label: int | None = None) -> Array | None:
-    """Labels int32 [num] to draw from a conditional run, None for others: `label`, or all in turn, 8 of each.
+    """Labels int32 [num] to draw from a conditional run, None for others: `label`, or every class in turn.
 
     Raises `UserError` for a label that there is not.
     """
@@ -89,7 +89,7 @@ def classes(config: Config, num: int, label: int | None = None) -> Array | None:
         return None
     num_classes = DATASETS[config.dataset].num_classes
     if label is None:
-        return jnp.arange(num, dtype=jnp.int32) // COLUMNS % num_classes
+        return jnp.arange(num, dtype=jnp.int32) % num_classes
     if not 0 <= label < num_classes:
         raise UserError(f"--label={label} is not allowed: {config.dataset}'s are 0 to {num_classes - 1}.")
     return jnp.full(num, label, jnp.int32)
@@ -155,10 +155,18 @@ def restore(folder: Path, checkpoint: Checkpoint = None) -> tuple[Config, GanSta
     return config, restored
 
 
-def _save(path: Path, images: np.ndarray, labels: Array | None) -> None:
+def arranged(config: Config, images: np.ndarray, labels: Array | None) -> tuple[np.ndarray, int | None]:
+    """Images in the order and columns of a grid: a class in every row if they are as many of each, else a square."""
+    num_classes = DATASETS[config.dataset].num_classes
+    if labels is None or len(images) % num_classes or len(np.unique(labels)) < num_classes:
+        return images, None
+    return images[np.argsort(labels, stable=True)], len(images) // num_classes
+
+
+def _save(path: Path, config: Config, images: np.ndarray, labels: Array | None) -> None:
     try:
         if path.suffix == ".png":
-            report.save_grid(path, images, None if labels is None else COLUMNS)
+            report.save_grid(path, *arranged(config, images, labels))
         elif labels is None:
             np.savez_compressed(path, images=images)
         else:
@@ -177,7 +185,7 @@ def main(args: Sequence[str]) -> None:
     num = options.num or grid_size(config)
     labels = classes(config, num, options.label)
     images = draw(config, restored.sampling_variables, latents(config, seed, num), labels)
-    _save(Path(options.out), images, labels)
+    _save(Path(options.out), config, images, labels)
     print(f"{num} samples of step {int(restored.step)} in {options.out}")
 
 

@@ -169,7 +169,7 @@ def make_train_step(config: Config, image_shape: tuple[int, ...], axis: str | No
         order, index = jax.lax.scan(partial(_next_batch, config, order_key), state.order, batches)
         z = draw_z(config, z_key, (config.d_steps, config.batch_size))
         index = devices.local(index, axis, dim=1)
-        classes = labels[index] if config.conditional and labels is not None else None
+        classes = None if labels is None or not config.conditional else labels[index]
         state = state.replace(order=order)
         return update(state, data.to_float(images[index]), devices.local(z, axis, dim=1), update_key, classes)
 

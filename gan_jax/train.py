@@ -70,9 +70,9 @@ class Run:
         length = min(self.total, *self._periods)
         self.chunk = parallel.Chunk(config, jnp.asarray(images), jnp.asarray(labels), length, self.devices)
         self.generate = sample.make_generate(config, images.shape[1:])
-        num = sample.grid_size(config)
-        self.num_samples = num
-        self.grid = sample.batches(sample.latents(config, config.seed, num), sample.classes(config, num))
+        self.num_samples = sample.grid_size(config)
+        self.labels = sample.classes(config, self.num_samples)
+        self.grid = sample.batches(sample.latents(config, config.seed, self.num_samples), self.labels)
         # Seed 1: evaluate's default is 0, and the best should not be reported on the samples it was chosen by.
         self.evaluator = Evaluator(config.dataset, config.data_dir, seed=1) if config.eval_every else None
 
@@ -118,6 +118,11 @@ class Run:
     def samples(self, gan: GanState) -> list[jax.Array]:
         """The fixed latents' images, in batches as `sample.draw` makes them, still on the device."""
         return [self.generate(gan.sampling_variables, *batch) for batch in self.grid]
+
+    def arranged(self, samples: list[jax.Array]) -> tuple[np.ndarray, int | None]:
+        """What `samples` gave, on the host, in the order and columns of a grid."""
+        images = np.concatenate(samples)[: self.num_samples]
+        return sample.arranged(self.config, images, self.labels)
 
     @property
     def _periods(self) -> list[int]:
@@ -173,7 +178,7 @@ class Run:
         row["steps_per_s"] = round((step - begin) / (now - self._clock), 2)
         self._clock = now
         log.log(row, batches)
-        log.samples(row, np.concatenate(grid)[: self.num_samples])
+        log.samples(row, *self.arranged(grid))
 
     def _save(self, gan: GanState, checkpoints: Checkpoints, score: float | None = None) -> None:
         try:
@@ -235,11 +240,11 @@ def train(config: Config) -> Path:
         _announce(run, start, folder)
         with Report(folder, config, start=start, total=run.total, epochs=run.epochs) as log:
             gan = run.loop(gan, checkpoints, log)
-        report.save_grid(folder / "samples.png", np.concatenate(run.samples(gan))[: run.num_samples], COLUMNS)
+        report.save_grid(folder / "samples.png", *run.arranged(run.samples(gan)))
         report.plot_losses(log.rows, folder / "losses.png", f"{config.loss} on {config.dataset}")
     print(
         f"Done: {folder}/samples.png, {folder}/losses.png. "
-        f"Draw more: python -m gan_jax.sample --workdir={folder} --num=64 --seed=1 --out=more.png"
+        f"Draw more: python -m gan_jax.sample --workdir={folder} --num={run.num_samples} --seed=1 --out=more.png"
     )
     return folder
 

@@ -32,11 +32,16 @@ FILES = ("metrics.jsonl", "real.png", "losses.png", "samples.png", "evaluation.j
 
 
 def path_of(config: Config) -> Path:
-    """The run's folder: `--workdir`, else one under runs/ that says the data set, the system and the seed."""
+    """The run's folder: `--workdir`, else one under runs/ that says the data set, the system, the model if it is not
+    the system's own, whether it is conditional, and the seed if it is not 0."""  # fmt: skip
     if config.workdir is not None:
         return Path(config.workdir).expanduser()
-    system = f"preset-{config.preset}" if config.preset else config.loss
-    return Path("runs") / (f"{config.dataset}-{system}" + (f"-seed{config.seed}" if config.seed else ""))
+    base = configs.PRESETS[config.preset] if config.preset else Config()
+    parts = [config.dataset, f"preset-{config.preset}" if config.preset else config.loss]
+    parts += [config.model] if config.model != base.model else []
+    parts += ["conditional"] if config.conditional else []
+    parts += [f"seed{config.seed}"] if config.seed else []
+    return Path("runs") / "-".join(parts)
 
 
 @contextlib.contextmanager

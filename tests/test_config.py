@@ -18,9 +18,19 @@ EXPECTED = {
         "clip": 0.01,
         "d_steps": 5,
         "optimizer": "rmsprop",
+        "g_learning_rate": 5e-5,
         "d_learning_rate": 5e-5,
+        "beta2": 0.99,
     },
-    "wgan_gp": {"penalty": ("gp",), "d_steps": 5, "g_learning_rate": 1e-4, "beta1": 0.0, "beta2": 0.9},
+    "wgan_gp": {
+        "loss": "wasserstein",
+        "penalty": ("gp",),
+        "d_steps": 5,
+        "g_learning_rate": 1e-4,
+        "d_learning_rate": 1e-4,
+        "beta1": 0.0,
+        "beta2": 0.9,
+    },
     "dragan": {"loss": "cross_entropy", "penalty": ("dragan",), "d_steps": 1, "beta1": 0.5},
     "hinge": {"loss": "hinge", "d_learning_rate": 2e-4, "beta1": 0.0, "beta2": 0.9},
     "r3gan": {"loss": "relativistic", "penalty": ("r1", "r2"), "beta1": 0.0},
@@ -39,7 +49,7 @@ def test_presets(name: str) -> None:
     assert found.spectral_norm == (name == "hinge")
     assert found.optimizer == EXPECTED[name].get("optimizer", "adam")
     assert (found.z_dim, found.z_distribution) == (100, "normal")
-    if "g_learning_rate" not in EXPECTED[name] and name != "wgan":
+    if "g_learning_rate" not in EXPECTED[name]:
         assert (found.g_learning_rate, found.d_learning_rate) == (2e-4, 2e-4)
 
 
@@ -152,7 +162,14 @@ def test_json_round_trip_and_damage() -> None:
     for preset in PRESETS.values():
         assert config.from_json(config.to_json(preset)) == preset
     whole = json.loads(config.to_json(Config()))
-    changes = ({"nonsense": 1}, {"loss": "x"}, {"z_dim": 100.0}, {"batch_size": True}, {"penalty": 3})
+    changes = (
+        {"nonsense": 1},
+        {"loss": "x"},
+        {"z_dim": 100.0},
+        {"batch_size": True},
+        {"penalty": 3},
+        {"conditional": "no"},
+    )
     damaged = [json.dumps(whole | change) for change in changes]
     without = json.dumps({k: v for k, v in whole.items() if k != "ema"})
     for text in ("", "[]", "{}", b"\xff\xfe", without, *damaged):

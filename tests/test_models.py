@@ -118,34 +118,58 @@ def test_the_projection_is_the_inner_product_with_the_classs_embedding() -> None
     np.testing.assert_allclose(logits[1] - logits[2], expected, atol=1e-4)
 
 
-def test_fakes_take_the_classes_of_the_reals_beside_them(
-    small: Small, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("d_steps", [1, 2])
+def test_fakes_take_the_classes_of_the_reals_beside_them(small: Small, d_steps: int) -> None:
     # So every class is as frequent among the generated images as among the real ones, in every batch.
-    config = small(conditional=True)
-    seen: list[jax.Array] = []
-    original = step.make_update
-
-    def recording(*args):
-        update = original(*args)
-        return lambda s, real, z, key, labels: (seen.append(labels), update(s, real, z, key, labels))[1]
-
-    monkeypatch.setattr(step, "make_update", recording)
-    labels = jnp.arange(100) % 10
-    images = jnp.broadcast_to(labels.astype(jnp.uint8)[:, None, None, None], (100, *SHAPE))
+    config = small(conditional=True, d_steps=d_steps, loss="wasserstein", d_learning_rate=1e-30)
     gan = state.init(config, SHAPE, 100)
-    train_step = step.make_train_step(config, SHAPE)
-    gan, _ = train_step(gan, images, labels)
-    batch = images[gan.order[:16]]
-    np.testing.assert_array_equal(seen[0][0], batch[:, 0, 0, 0])
+    real = jax.random.uniform(jax.random.key(5), (d_steps, 16, *SHAPE), minval=-1)
+    z = jax.random.normal(jax.random.key(6), (d_steps, 16, 8))
+    labels = jax.random.randint(jax.random.key(7), (d_steps, 16), 0, 10)
+    _, metrics = jax.jit(step.make_update(config, SHAPE))(gan, real, z, jax.random.key(0), labels)
+    nets = state.make_networks(config, SHAPE)
+    judge = lambda images, y: nets.discriminator.apply({"params": gan.d_params}, images, y).mean()
+    generated = lambda y: nets.generator.apply({"params": gan.g_params}, z[-1], y)
+    fake = judge(generated(labels[-1]), labels[-1])
+    np.testing.assert_allclose(metrics["d_loss"], fake - judge(real[-1], labels[-1]), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(metrics["g_loss"], -fake, rtol=1e-4, atol=1e-6)
+    other = jnp.roll(labels[-1], 1)
+    assert abs(judge(generated(other), labels[-1]) - fake) > 1e-4
 
 
-def test_labels_to_draw_are_a_class_per_row_and_balanced(small: Small) -> None:
+def test_a_conditional_net_without_labels_says_so(small: Small) -> None:
+    config = small(conditional=True)
+    gan = state.init(config, SHAPE, 100)
+    update = step.make_update(config, SHAPE)
+    with pytest.raises(ValueError, match="a conditional net needs labels"):
+        update(gan, jnp.zeros((1, 16, *SHAPE)), jnp.zeros((1, 16, 8)), jax.random.key(0))
+
+
+def test_batch_statistics_move_once_with_each_forward_pass_of_g(small: Small) -> None:
+    # Of the same noise and unmoved weights: 1 − 0.9ⁿ of the batch's mean after n D updates, G's own adding none.
+    means = {}
+    for d_steps in (1, 3):
+        config = small(model="conv_small", d_steps=d_steps)
+        gan = state.init(config, SHAPE, 100)
+        z = jnp.broadcast_to(jax.random.normal(jax.random.key(6), (16, 8)), (d_steps, 16, 8))
+        real = jnp.zeros((d_steps, 16, *SHAPE))
+        new, _ = jax.jit(step.make_update(config, SHAPE))(gan, real, z, jax.random.key(0))
+        means[d_steps] = new.g_stats["batch_stats"]["BatchNorm_0"]["mean"]
+    np.testing.assert_allclose(means[3], means[1] * (1 - 0.9**3) / 0.1, rtol=1e-4, atol=1e-7)
+
+
+def test_labels_to_draw_are_balanced_and_a_grid_has_a_class_per_row(small: Small) -> None:
     config = small(conditional=True)
     assert sample.grid_size(config) == 80
-    labels = sample.classes(config, 10_000)
-    np.testing.assert_array_equal(np.bincount(labels), np.full(10, 1000))
-    np.testing.assert_array_equal(labels[:80].reshape(10, 8), np.arange(10)[:, None].repeat(8, 1))
+    for num in (80, 100, 123, 10_000):
+        counts = np.bincount(sample.classes(config, num), minlength=10)
+        assert counts.max() - counts.min() <= 1
+    labels = sample.classes(config, 80)
+    rows, columns = sample.arranged(config, np.asarray(labels), labels)  # each "image" its own label
+    assert columns == 8
+    np.testing.assert_array_equal(rows.reshape(10, 8), np.arange(10)[:, None].repeat(8, 1))
+    assert sample.arranged(config, np.zeros(100), sample.classes(config, 100, label=7))[1] is None
+    assert sample.arranged(config, np.zeros(64), sample.classes(config, 64))[1] is None
     np.testing.assert_array_equal(sample.classes(config, 3, label=7), [7, 7, 7])
     assert sample.classes(small(), 3) is None
     assert sample.grid_size(small()) == 64
@@ -157,24 +181,28 @@ def test_labels_to_draw_are_a_class_per_row_and_balanced(small: Small) -> None:
 
 @pytest.mark.parametrize("model", ["mlp", "conv_small"])
 def test_bfloat16_computes_in_it_and_keeps_float32(small: Small, model: str) -> None:
-    config = small(model=model, dtype="bfloat16", penalty=("r1",), ema=0.9)
+    fields = {"model": model, "spectral_norm": True, "conditional": True, "penalty": ("r1",), "ema": 0.9}
+    config = small(dtype="bfloat16", **fields)
     gan = state.init(config, SHAPE, 100)
     real = jax.random.uniform(jax.random.key(5), (1, 16, *SHAPE), minval=-1)
-    z = jax.random.normal(jax.random.key(6), (1, 16, 8))
-    update = step.make_update(config, SHAPE)
-    new, metrics = jax.jit(update)(gan, real, z, jax.random.key(0))
+    z, labels = jax.random.normal(jax.random.key(6), (1, 16, 8)), jnp.arange(16)[None] % 10
+    args = gan, real, z, jax.random.key(0), labels
+    new, metrics = jax.jit(step.make_update(config, SHAPE))(*args)
     floats = [
         x for x in jax.tree.leaves((new.replace(key=None), metrics)) if jnp.issubdtype(x.dtype, jnp.floating)
     ]
     assert {x.dtype for x in floats} == {jnp.dtype("float32")}
     assert all(np.isfinite(x).all() for x in floats)
-    lines = str(jax.make_jaxpr(update)(gan, real, z, jax.random.key(0))).splitlines()
-    products = [line for line in lines if "dot_general" in line]
-    halves = [line for line in products if "bf16" in line.split("=")[0]]
-    assert halves == products != []
-    exact, _ = jax.jit(step.make_update(small(model=model, penalty=("r1",), ema=0.9), SHAPE))(
-        gan, real, z, jax.random.key(0)
-    )
+    # Every layer's output is half as wide but those that others than layers read: the statistics' and the logits'.
+    d = state.make_networks(config, SHAPE).discriminator
+    variables = {"params": gan.d_params, **gan.d_stats}
+    _, seen = d.apply(variables, real[0], labels[0], capture_intermediates=True)
+    last = "Dense_1"
+    dtypes = {name: x["__call__"][0].dtype for name, x in seen["intermediates"].items() if name != "__call__"}
+    assert dtypes == {
+        name: jnp.dtype("float32" if name in (last, "projection") else "bfloat16") for name in gan.d_params
+    }
+    exact, _ = jax.jit(step.make_update(small(**fields), SHAPE))(*args)
     # bfloat16 has 8 bits: nearly the same gradients, which Adam's first moments are.
     half, full = (
         np.concatenate([np.ravel(m) for m in jax.tree.leaves(x.d_opt.inner_state[0].mu)])

@@ -176,11 +176,13 @@ def test_one_two_and_eight_devices_agree(
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=tolerance)
         for name, values in one_metrics.items():
             np.testing.assert_allclose(values, metrics[name], rtol=1e-4, atol=tolerance, err_msg=name)
-    start = leaves(state.init(config, (28, 28, 1), 100))
-    assert (
-        max(np.abs(a - b).max() for a, b in zip(leaves(one), start, strict=True) if a.dtype == np.float32)
-        > 0.01
-    )
+    # Against how far each array has moved: wrong by a factor, a small gradient would pass above.
+    start = state.init(config, (28, 28, 1), 100)
+    params = lambda gan: [np.asarray(x) for x in jax.tree.leaves((gan.g_params, gan.d_params))]
+    for a, b, old in zip(*map(params, (one, many, start)), strict=True):
+        moved = np.abs(a - old).max()
+        assert moved > 0
+        assert np.abs(a - b).max() <= 0.05 * moved + 3e-7
 
 
 def test_chunk_length_changes_no_bit(small: Small, images: jax.Array) -> None:

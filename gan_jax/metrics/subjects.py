@@ -45,9 +45,9 @@ class Run:
         else:
             z = (1 - share) * start + share * end
         z = z.reshape(PATHS * picture.COLUMNS, -1)
-        labels = sample.classes(self.config, sample.COLUMNS * PATHS)
+        labels = sample.classes(self.config, PATHS)
         if labels is not None:  # a path stays within one class
-            labels = jnp.repeat(labels[:: sample.COLUMNS], picture.COLUMNS)
+            labels = jnp.repeat(labels, picture.COLUMNS)
         return sample.draw(self.config, self._variables, z, labels)
 
     def curve(self, evaluator: Evaluator, floor: float) -> picture.Curve:
