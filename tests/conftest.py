@@ -3,8 +3,12 @@
 import os
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# With a bound on its size JAX locks the cache of programs: two processes then read no entry half written.
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**33)
 
 import dataclasses
+import importlib
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,18 +18,37 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax import data
+from gan_jax import cli, data
 from gan_jax.config import Config
 
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # ignored in a shell's background, and by children then
 jax.config.update("jax_numpy_rank_promotion", "raise")  # (B, 1) against (B,) is an error, not (B, B)
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Has `-p no:xdist` accept, and ignore, the flags of pytest-xdist that pyproject.toml gives."""
+    if not pluginmanager.hasplugin("xdist"):
+        for flag in ("--numprocesses", "--maxprocesses", "--dist"):
+            parser.addoption(flag, help="needs pytest-xdist")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache folder of the test session's own: MNIST is prepared, and programs are compiled, once."""
-    home = tmp_path_factory.mktemp("cache")
+    """A cache folder of the test session's own: MNIST is prepared, and programs are compiled, once.
+
+    pytest-xdist's workers, each of which has a folder of its own in the session's, share it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    home = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "cache"
+    home.mkdir(exist_ok=True)
+    jax.config.update(
+        "jax_compilation_cache_dir", str(home / "gan_jax" / "xla")
+    )  # where the commands have it
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(home))
         yield home
@@ -46,7 +69,10 @@ def small() -> Callable[..., Config]:
 
 @pytest.fixture
 def command(tmp_path: Path, mnist: np.ndarray) -> Command:
-    """Runs `python -m gan_jax.NAME args…` in tmp_path with warnings as errors; returns what it did."""
+    """Runs `python -m gan_jax.NAME args…` in tmp_path with warnings as errors; returns what it did.
+
+    On `devices` of its own. Its bits may differ from this process's on as many: XLA has other threads there.
+    """
 
     def run(name: str, *args: str, devices: int = 1) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
@@ -56,7 +82,28 @@ def command(tmp_path: Path, mnist: np.ndarray) -> Command:
             env=env,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
+
+    return run
+
+
+@pytest.fixture
+def in_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mnist: np.ndarray
+) -> Command:
+    """Does in this process what `command` does in another, without the seconds that each start takes."""
+    monkeypatch.chdir(tmp_path)
+    every = jax.devices()
+
+    def run(name: str, *args: str, devices: int = 1) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(jax, "devices", lambda: every[:devices])
+        monkeypatch.setattr(sys, "argv", [name, *args])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.run(importlib.import_module(f"gan_jax.{name}").main)
+        code = stop.value.code or 0
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(args, code, *capsys.readouterr())
 
     return run

@@ -227,11 +227,11 @@ def test_a_recited_training_image_is_found(evaluator: Evaluator, mnist: np.ndarr
 # The command
 
 
-def test_the_command_judges_runs_and_files_side_by_side(command: Command, tmp_path: Path) -> None:
+def test_the_command_judges_runs_and_files_side_by_side(in_process: Command, tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     images = np.concatenate([noise(40), data.load("mnist", "train")[0][:NUM]])
     np.savez_compressed(tmp_path / "theirs.npz", images=images, labels=np.arange(3))
-    done = command("evaluate", "--workdir=run", "--npz=theirs.npz", f"--num={NUM}", "--seed=3")
+    done = in_process("evaluate", "--workdir=run", "--npz=theirs.npz", f"--num={NUM}", "--seed=3")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert re.split(r"  +", lines[1]) == ["score", "better", "run", "theirs.npz", "real train", "noise"]
@@ -272,7 +272,7 @@ def test_samples_score_the_same_as_a_file_and_on_any_number_of_devices(
     assert run["source"]["images_sha256"] == file["source"]["images_sha256"]
     assert len(jax.devices()) == 8
     done = command("evaluate", "--npz=s.npz", "--out=.", *options, devices=1)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     for name, score in read(tmp_path / "s.evaluation.json")["scores"].items():
         assert score["value"] == pytest.approx(run["scores"][name]["value"], rel=1e-6, abs=1e-6), name
 

@@ -466,13 +466,13 @@ class Server:
 
     def stop(self, sign: signal.Signals) -> tuple[str, str]:
         self.process.send_signal(sign)
-        return self.process.communicate(timeout=30)
+        return self.process.communicate(timeout=600)
 
     def ask(self, path: str, body: object = None) -> Any:
         headers = {"Content-Type": "application/json"}
         encoded = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", encoded, headers)
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=300) as response:
             return json.load(response)
 
     def __enter__(self) -> "Server":
@@ -502,6 +502,7 @@ def test_a_killed_server_has_kept_every_answer_it_confirmed(fresh: Path, mnist: 
         for thread in threads:
             thread.start()
         while min(map(len, confirmed.values())) < 20:
+            assert all(thread.is_alive() for thread in threads)
             time.sleep(0.01)
         server.stop(signal.SIGKILL)
         for thread in threads:
@@ -589,13 +590,13 @@ class Browser:
         """Waits for it; elements that the page is just replacing count as not yet."""
         from selenium.common.exceptions import WebDriverException
 
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             with contextlib.suppress(WebDriverException):
                 if holds():
                     return
             time.sleep(0.02)
-        raise AssertionError(f"not so within 20 s; the page says: {self.text('body')}")
+        raise AssertionError(f"not so within 300 s; the page says: {self.text('body')}")
 
     def start(self, port: int, name: str) -> None:
         self.driver.get(f"http://127.0.0.1:{port}/")
@@ -679,7 +680,7 @@ def test_a_whole_session_by_key_and_click_with_a_reload(
     assert f"({wrong['real']} of 4)" in shares[1]
     assert f"({sum(wrong.values())} of 8)" in shares[2]
     times = [time for (time,) in rows(tmp_path, "SELECT response_ms FROM answers")]
-    assert all(100 < time < 20_000 for time in times)
+    assert all(100 < time < 300_000 for time in times)
 
 
 @needs_browser
@@ -718,6 +719,11 @@ def test_an_image_under_a_time_limit_is_seen_once(tmp_path: Path, browsers: tupl
     page = browsers[0]
     app, _ = make_app(tmp_path, num=4, seconds=0.3)
     source = "return document.querySelector('.tile img').src.slice(0, 5)"
+    record = """
+        window.sources = [];
+        new MutationObserver((changes) => sources.push(...changes.map((change) => change.target.src.slice(0, 5))))
+            .observe(document.querySelector("#tiles"), { subtree: true, attributeFilter: ["src"] });
+    """
     with serving(app) as port:
         page.start(port, "Ann")
         page.until(lambda: page.find("#ready").is_displayed())
@@ -732,9 +738,10 @@ def test_an_image_under_a_time_limit_is_seen_once(tmp_path: Path, browsers: tupl
         page.open_for_answer()
         assert page.driver.execute_script(source) == "data:"
         assert "judge from memory" in page.text("#notice")
+        page.driver.execute_script(record)  # 0.3 s may pass between two looks from here
         page.press("r")
         page.judged("1 of 4")
-        page.until(lambda: page.driver.execute_script(source) == "blob:")
+        page.until(lambda: page.driver.execute_script("return sources") == ["blob:", "data:"])
         page.open_for_answer()
         page.press("f")
         page.judged("2 of 4")
