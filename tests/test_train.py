@@ -341,6 +341,49 @@ def test_sample_writes_arrays_that_depend_on_the_seed_and_not_on_their_number(
     assert (np.load(tmp_path / "d.npz")["images"] != drawn["b"]).any()
 
 
+CONDITIONAL = (
+    "--conditional",
+    "--model=conv_small",
+    "--batch_size=16",
+    "--log_every=4",
+    "--checkpoint_every=4",
+)
+
+
+def test_a_conditional_convolutional_run_resumes_to_the_bit_and_draws_classes_on_demand(
+    in_process: Command, refuse: Refuse, tmp_path: Path
+) -> None:
+    # BatchNorm's averages, spectral norm's vectors and the labels all take part.
+    for name, lengths in (("whole", (12,)), ("halves", (4, 12))):
+        for steps in lengths:
+            done = in_process("train", *CONDITIONAL, f"--steps={steps}", f"--workdir={name}")
+            assert done.returncode == 0, done.stderr
+    expected, found = arrays(tmp_path / "whole", 12), arrays(tmp_path / "halves", 12)
+    assert any("batch_stats" in name for name in expected)
+    assert any("spectral" in name for name in expected)
+    assert expected.keys() == found.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(array, found[name], err_msg=name)
+    assert picture(tmp_path / "whole" / "samples.png").shape == (302, 242)  # ten rows of eight
+    drawn = in_process("sample", "--workdir=whole", "--out=grid.png")
+    assert drawn.stdout == "80 samples of step 12 in grid.png\n"
+    np.testing.assert_array_equal(picture(tmp_path / "grid.png"), picture(tmp_path / "whole" / "samples.png"))
+    for label, counts in ((None, [3] * 10), (7, [0] * 7 + [30, 0, 0])):
+        flags = () if label is None else (f"--label={label}",)
+        done = in_process("sample", "--workdir=whole", "--num=30", *flags, "--out=some.npz")
+        assert done.returncode == 0, done.stderr
+        with np.load(tmp_path / "some.npz") as file:
+            assert file["images"].shape == (30, 28, 28, 1)
+            np.testing.assert_array_equal(np.bincount(file["labels"], minlength=10), counts)
+    refuse("sample", ["--workdir=whole", "--label=10", "--out=a.png"], "--label=10 is not allowed", "0 to 9")
+    other = [*CONDITIONAL, "--no_conditional", "--model=mlp", "--workdir=whole"]
+    refuse("train", other, "model (conv_small there, mlp here)", "conditional (True there, False here)")
+
+
+def test_a_label_of_an_unconditional_run_is_refused(refuse: Refuse, trained: Path) -> None:
+    refuse("sample", [f"--workdir={trained}", "--label=7", "--out=a.png"], "--label needs a conditional run")
+
+
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     command: Command, in_process: Command, tmp_path: Path, trained: Path
 ) -> None:
