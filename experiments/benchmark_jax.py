@@ -25,9 +25,8 @@ from gan_jax.layers import PRECISION, dense
 from gan_jax.step import make_update
 
 IMAGE_SHAPE = (28, 28, 1)
-CPU_CONV_STEPS = (
-    10  # a chunk of the convolutional nets on a CPU: seconds, where log_every would be half a minute
-)
+# A chunk of the convolutional nets on a CPU: seconds, where log_every steps would be half a minute.
+CPU_CONV_STEPS = 10
 MATRIX_REPEATS = 3
 
 

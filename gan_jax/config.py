@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
 
+import jax
 import numpy as np
 import tyro
 
@@ -288,7 +289,9 @@ _CONSTRAINED = {"wasserstein": "wgan_gp", "relativistic": "r3gan"}
 
 
 def advice(config: Config) -> str | None:
-    """A sentence for a config that is allowed and known not to train well, else None."""
+    """A sentence for a config that is allowed and known not to train well, or not fast, else None."""
+    if config.dtype == "bfloat16" and jax.default_backend() == "cpu":
+        return "--dtype=bfloat16 is for GPU and TPU: on a CPU it is slower than float32."
     if config.loss not in _CONSTRAINED or config.penalty or config.clip or config.spectral_norm:
         return None
     preset = _CONSTRAINED[config.loss]

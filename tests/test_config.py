@@ -155,6 +155,7 @@ def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
     assert "--penalty r1 r2" in (config.advice(dataclasses.replace(free, loss="relativistic")) or "")
     assert config.advice(dataclasses.replace(free, clip=0.01)) is None
     assert config.advice(dataclasses.replace(free, spectral_norm=True)) is None
+    assert "slower than float32" in (config.advice(Config(dtype="bfloat16")) or "")  # on a CPU, as here
     assert all(config.advice(preset) is None for preset in PRESETS.values())
 
 
