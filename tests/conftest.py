@@ -2,7 +2,8 @@
 
 import os
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# Without LLVM's optimizations, which would take half of the session. XLA's own stay on, and in `command` all do.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 # With a bound on its size JAX locks the cache of programs: two processes then read no entry half written.
 os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**33)
 
