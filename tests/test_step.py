@@ -185,9 +185,13 @@ def test_one_two_and_eight_devices_agree(
         assert np.abs(a - b).max() <= 0.05 * moved + 3e-7
 
 
-def test_chunk_length_changes_no_bit(small: Small, images: jax.Array) -> None:
+@pytest.mark.parametrize("known_length", [False, True], ids=["as on a CPU", "as on an accelerator"])
+def test_chunk_length_changes_no_bit(
+    small: Small, images: jax.Array, known_length: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = small(ema=0.9)
     first, metrics = run(config, images, 12, length=12)
+    monkeypatch.setattr(parallel, "_needs_known_length", lambda device: known_length)
     second, other = run(config, images, 12, length=5)
     for a, b in zip(leaves(first), leaves(second), strict=True):
         np.testing.assert_array_equal(a, b)
