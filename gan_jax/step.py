@@ -88,6 +88,36 @@ def make_d_update(config: Config, image_shape: tuple[int, ...], axis: str | None
     return d_update
 
 
+def make_g_update(config: Config, image_shape: tuple[int, ...], axis: str | None) -> Update:
+    """`g_update(state, real [B, H, W, C], forward, labels [B] or None) -> (state, metrics)`, the end of a step.
+
+    forward: G's pass that D has just trained on, as `jax.vjp` gives it: images, pull-back, new statistics.
+    """
+    discriminator = make_networks(config, image_shape, axis).discriminator
+    objective = OBJECTIVES[config.loss]
+    optimizer, _ = make_optimizers(config)
+
+    def g_loss(fake: Array, state: GanState, real: Array, labels: Array | None) -> Array:
+        d_apply = _frozen(discriminator, state.d_params, state.d_stats, labels)
+        # D(real) is computed for the relativistic loss alone; the compiler drops it for the others.
+        return objective.g_loss(d_apply(real), d_apply(fake))
+
+    def g_update(
+        state: GanState, real: Array, forward: tuple[Array, Any, Params], labels: Array | None
+    ) -> tuple[GanState, Metrics]:
+        fake, pull_back, stats = forward
+        loss, d_fake = jax.value_and_grad(g_loss)(fake, state, real, labels)
+        (gradients,) = pull_back(d_fake)
+        gradients, loss, stats = devices.mean((gradients, loss, stats), axis)
+        updates, opt = optimizer.update(gradients, state.g_opt, state.g_params)
+        params = optax.apply_updates(state.g_params, updates)
+        average = _average(state, {"params": params, **stats}, config.ema)
+        state = state.replace(g_params=params, g_stats=stats, g_opt=opt, g_ema=average)
+        return state.replace(step=state.step + 1), {"g_loss": loss}
+
+    return g_update
+
+
 def make_update(config: Config, image_shape: tuple[int, ...], axis: str | None = None) -> Update:
     """`update(state, real [n, B, H, W, C], z [n, B, z_dim], key, labels=None) -> (state, metrics)`.
 
@@ -97,21 +127,15 @@ def make_update(config: Config, image_shape: tuple[int, ...], axis: str | None =
     and statistics are averaged over the devices of that mapped axis. Metrics are scalars; D's are those
     of its last update, before it.
     """
-    nets = make_networks(config, image_shape, axis)
-    objective = OBJECTIVES[config.loss]
-    optimizer, _ = make_optimizers(config)
+    generator = make_networks(config, image_shape, axis).generator
     d_update = make_d_update(config, image_shape, axis)
+    g_update = make_g_update(config, image_shape, axis)
 
     def d_only(state: GanState, batch: tuple[Array, Array, Array, Array | None]) -> tuple[GanState, None]:
         real, z, key, labels = batch
-        fake, g_stats = _apply(nets.generator, state.g_params, state.g_stats, z, labels)
+        fake, g_stats = _apply(generator, state.g_params, state.g_stats, z, labels)
         state, _ = d_update(state.replace(g_stats=devices.mean(g_stats, axis)), real, fake, key, labels)
         return state, None
-
-    def g_loss(fake: Array, state: GanState, real: Array, labels: Array | None) -> Array:
-        d_apply = _frozen(nets.discriminator, state.d_params, state.d_stats, labels)
-        # D(real) is computed for the relativistic loss alone; the compiler drops it for the others.
-        return objective.g_loss(d_apply(real), d_apply(fake))
 
     def update(
         state: GanState, real: Array, z: Array, key: Array, labels: Array | None = None
@@ -122,25 +146,14 @@ def make_update(config: Config, image_shape: tuple[int, ...], axis: str | None =
         last_real, last_z, last_key, last_labels = jax.tree.map(lambda x: x[-1], batches)
         # One generator forward serves both updates: D trains on its output, then G's gradient is pulled
         # back through it. A second forward on the same z would give the same images, for 11% more work.
-        fake, pull_back, g_stats = jax.vjp(
-            lambda params: _apply(nets.generator, params, state.g_stats, last_z, last_labels),
+        forward = jax.vjp(
+            lambda params: _apply(generator, params, state.g_stats, last_z, last_labels),
             state.g_params,
             has_aux=True,
         )
-        state, metrics = d_update(state, last_real, fake, last_key, last_labels)
-        loss, d_fake = jax.value_and_grad(g_loss)(fake, state, last_real, last_labels)
-        (gradients,) = pull_back(d_fake)
-        gradients, loss, g_stats = devices.mean((gradients, loss, g_stats), axis)
-        updates, opt = optimizer.update(gradients, state.g_opt, state.g_params)
-        params = optax.apply_updates(state.g_params, updates)
-        state = state.replace(
-            step=state.step + 1,
-            g_params=params,
-            g_stats=g_stats,
-            g_opt=opt,
-            g_ema=_average(state, {"params": params, **g_stats}, config.ema),
-        )
-        return state, {**metrics, "g_loss": loss}
+        state, d_metrics = d_update(state, last_real, forward[0], last_key, last_labels)
+        state, g_metrics = g_update(state, last_real, forward, last_labels)
+        return state, d_metrics | g_metrics
 
     return update
 
