@@ -141,14 +141,21 @@ def evaluate(options: Options) -> None:
     # By data set alone: checksums see to it that another --data_dir holds the same images.
     evaluators: dict[str, list[Evaluator]] = {}
     tables: dict[str, dict[str, list[Score]]] = {}
+    remarks: list[str] = []
     for target, subject in subjects.items():
         if subject.dataset not in evaluators:
             evaluators[subject.dataset] = _evaluators(subject, options, inception)
         judged = judge(subject, evaluators[subject.dataset])
         tables.setdefault(subject.dataset, {})[subject.name] = judged.scores
+        if (accuracy := judged.report.get("label_accuracy")) is not None:
+            remarks.append(
+                f"{subject.name}: {accuracy['samples']:.2%} of the samples are of the class asked for, says the "
+                f"classifier, which is right on {accuracy['test']:.2%} of the test images."
+            )
         _write(target, judged)
     for dataset, columns in tables.items():
         print(f"{dataset}\n{table(columns)}\n")
+    print("".join(f"{remark}\n" for remark in remarks), end="")
     print("Written: " + ", ".join(f"{target}.json and .png" for target in subjects))
 
 

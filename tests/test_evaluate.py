@@ -17,7 +17,7 @@ from gan_jax import cli, config, data, evaluate, sample, state
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
 from gan_jax.errors import UserError
-from gan_jax.metrics import cache, features, neighbours, protocol, scores, subjects
+from gan_jax.metrics import cache, features, judgement, neighbours, protocol, scores, subjects
 from gan_jax.metrics.protocol import Evaluator
 
 NUM = 500
@@ -258,6 +258,22 @@ def test_the_command_judges_runs_and_files_side_by_side(in_process: Command, tmp
         with Image.open(path) as picture:
             assert picture.size[0] == 1200
     assert not list(tmp_path.rglob("*.new"))
+
+
+def test_a_conditional_runs_samples_are_held_against_the_classes_asked_for(
+    evaluator: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = (x[:NUM] for x in data.load("mnist", "train"))
+    asked = np.where(labels == 7, 3, labels)  # every seven was to be a three
+    np.savez(tmp_path / "real.npz", images=images)
+    monkeypatch.setattr(subjects.File, "labels", lambda self, num: asked)
+    file = subjects.File(tmp_path / "real.npz", dataset="mnist", data_dir=None, num=NUM)
+    found = judgement.judge(file, [evaluator]).report["label_accuracy"]
+    assert found["samples"] == pytest.approx((labels != 7).mean(), abs=0.01)
+    assert found["test"] == pytest.approx(0.996, abs=0.006)  # the classifier's own, on these 500
+    of_three = (labels == 3).sum() / (asked == 3).sum()
+    right = [1.0] * 3 + [of_three] + [1.0] * 3 + [1.0] * 2  # 0 to 6, then 8 and 9: none was to be a seven
+    np.testing.assert_allclose(found["by_class"], right, atol=0.05)
 
 
 def test_samples_score_the_same_as_a_file_and_on_any_number_of_devices(

@@ -375,6 +375,11 @@ def test_a_conditional_convolutional_run_resumes_to_the_bit_and_draws_classes_on
         with np.load(tmp_path / "some.npz") as file:
             assert file["images"].shape == (30, 28, 28, 1)
             np.testing.assert_array_equal(np.bincount(file["labels"], minlength=10), counts)
+    judged = in_process("evaluate", "--workdir=whole", "--num=100")
+    assert judged.returncode == 0, judged.stderr
+    assert re.search(
+        r"^whole: \d+\.00% of the samples are of the class asked for", judged.stdout, re.MULTILINE
+    )
     refuse("sample", ["--workdir=whole", "--label=10", "--out=a.png"], "--label=10 is not allowed", "0 to 9")
     other = [*CONDITIONAL, "--no_conditional", "--model=mlp", "--workdir=whole"]
     refuse("train", other, "model (conv_small there, mlp here)", "conditional (True there, False here)")

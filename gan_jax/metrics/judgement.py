@@ -43,7 +43,7 @@ def judge(subject: Run | File, evaluators: list[Evaluator]) -> Judged:
         curve=subject.curve(first, scores[0].floor) if isinstance(subject, Run) else None,
         interpolations=subject.interpolations(first.seed) if isinstance(subject, Run) else None,
     )
-    report = {
+    report: dict[str, Any] = {
         "gan_jax": __version__,
         "source": {**subject.source, "images_sha256": array_sha256(images)},
         "dataset": subject.dataset,
@@ -51,7 +51,17 @@ def judge(subject: Run | File, evaluators: list[Evaluator]) -> Judged:
         "class_shares": {"samples": fake_shares.tolist(), "test": real_shares.tolist()},
         "nearest_train_image": medians,
     }
+    if (labels := subject.labels(first.num)) is not None:
+        report["label_accuracy"] = _label_accuracy(first, seen, choose(labels, first.num, first.seed))
     return Judged(scores, report, page)
+
+
+def _label_accuracy(evaluator: Evaluator, seen: Seen, labels: np.ndarray) -> dict[str, Any]:
+    """Shares of a conditional run's samples that the classifier takes for what they were to be, and of test images."""
+    real = evaluator.real.labels == evaluator.test_labels
+    right = seen.labels == labels
+    by_class = [float(right[labels == label].mean()) for label in np.unique(labels)]
+    return {"samples": float(right.mean()), "by_class": by_class, "test": float(real.mean())}
 
 
 def _neighbours(

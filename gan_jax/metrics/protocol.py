@@ -40,7 +40,7 @@ def bar(iterable: Iterable, title: str) -> Iterable:
 
 
 def choose(images: np.ndarray, num: int, seed: int) -> np.ndarray:
-    """`num` of the images in random order.
+    """`num` of the images, or of their labels, in random order.
 
     Raises:
       UserError: where there are fewer.
@@ -79,11 +79,11 @@ class Evaluator:
         self.network = network or load_classifier(dataset)
         self.dataset, self.num, self.seed = dataset, num, seed
         self.train_images = data.load(dataset, "train", data_dir)[0]
-        test_images = data.load(dataset, SPLIT, data_dir)[0]
+        test_images, test_labels = data.load(dataset, SPLIT, data_dir)
         most = min(len(test_images), len(self.train_images))
         if not 1 <= num <= most:
             raise UserError(f"--num={num} is not allowed: {dataset} has {most} images to compare with.")
-        self.test_images = choose(test_images, num, seed)
+        self.test_images, self.test_labels = (choose(x, num, seed) for x in (test_images, test_labels))
         self._families = families
         self._progress = progress
 

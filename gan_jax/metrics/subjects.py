@@ -34,6 +34,11 @@ class Run:
         """The samples that `gan_jax.sample` draws with this seed."""
         return _draw(self.config, self._variables, num, seed, "samples")
 
+    def labels(self, num: int) -> np.ndarray | None:
+        """The classes that the images were asked to be of, None if any."""
+        labels = sample.classes(self.config, num)
+        return None if labels is None else np.asarray(labels)
+
     def interpolations(self, seed: int) -> np.ndarray:
         """`PATHS` rows of images between two latents each, the noise of each step distributed as in training."""
         z = sample.latents(self.config, seed, 2 * PATHS)
@@ -86,6 +91,10 @@ class File:
     def images(self, num: int, seed: int) -> np.ndarray:
         """All the images; the evaluator chooses."""
         return self._images
+
+    def labels(self, num: int) -> np.ndarray | None:
+        """None: nothing says what they were to be."""
+        return None
 
 
 def _draw(config: Config, variables: Any, num: int, seed: int, title: str) -> np.ndarray:
