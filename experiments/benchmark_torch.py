@@ -89,9 +89,10 @@ def nets(model: str) -> tuple[nn.Module, nn.Module]:
         *(nn.Conv2d(narrow, wide, 4, 2, 1), nn.LeakyReLU(0.2), nn.Flatten()),
         *(nn.Linear(49 * wide, dense), nn.LeakyReLU(0.2), nn.Linear(dense, 1)),
     )
-    for parameter in (*g.parameters(), *d.parameters()):
-        if parameter.dim() > 1:
-            nn.init.normal_(parameter, 0.0, 0.02)
+    for parameter in (p for p in g.parameters() if p.dim() > 1):
+        nn.init.normal_(parameter, 0.0, 0.02)
+    for parameter in (p for p in d.parameters() if p.dim() > 1):
+        nn.init.kaiming_normal_(parameter)
     return g, d
 
 

@@ -62,6 +62,16 @@ def test_other_image_shapes(shape: tuple[int, int, int]) -> None:
     assert jax.eval_shape(nets.generator.apply, g, jnp.zeros((2, 5))).shape == (2, *shape)
 
 
+@pytest.mark.parametrize("name", ["conv", "conv_small"])
+def test_the_discriminator_starts_with_logits_that_tell_images_apart(name: str) -> None:
+    # He 2015, eq. 10: every layer keeps the size of what passes through it, at any width.
+    discriminator = MODELS[name](Spec(SHAPE)).discriminator
+    images = jax.random.uniform(jax.random.key(2), (64, *SHAPE), minval=-1.0, maxval=1.0)
+    apply = lambda key: discriminator.apply(discriminator.init(key, images), images)
+    logits = jax.jit(jax.vmap(apply))(jax.random.split(jax.random.key(1), 4))
+    assert 0.3 < np.sqrt(np.square(logits).mean()) / np.sqrt(np.square(images).mean()) < 3.0
+
+
 def test_a_sample_does_not_depend_on_the_others_drawn_with_it() -> None:
     # BatchNorm must use its running averages outside of training.
     nets = MODELS["conv_small"](Spec(SHAPE))
