@@ -16,11 +16,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from gan_jax.config import PRESETS
+from gan_jax.config import CONV_WGAN_FLAGS, PRESETS
 
-# The tutorial's losses and rate. Its β₁ and its raw weights are for its own nets: on these they leave samples at 12.5
-# (Fréchet distance, after 20 epochs at batch 128).
-GAN_FLAGS = ["--batch_size=64", "--beta1=0.5", "--ema=0.999", "--epochs=20"]
+FLAGS = {
+    # The tutorial's losses and rate. Its β₁ and raw weights are for its own nets: on these they leave samples at 12.5
+    # (Fréchet distance, 20 epochs at batch 128).
+    "gan": ["--model=conv_small", "--batch_size=64", "--beta1=0.5", "--ema=0.999", "--epochs=20"],
+    "wgan": ["--model=conv_small", *CONV_WGAN_FLAGS],
+}
 
 COLUMNS = (
     "frechet_distance",
@@ -88,8 +91,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/presets"), help="folder of the runs")
     parser.add_argument("--out", type=Path, default=Path("experiments/results"), help="folder of the results")
     options = parser.parse_args()
-    systems = {name: [f"--preset={name}"] for name in PRESETS}
-    systems["gan"] += ["--model=conv_small", *GAN_FLAGS]
+    systems = {name: [f"--preset={name}", *FLAGS.get(name, [])] for name in PRESETS}
     systems["--loss=hinge"] = ["--loss=hinge"]
     folders = {name: options.runs / name.strip("-") for name in systems}
     for name, flags in systems.items():

@@ -57,11 +57,13 @@ _PRESET_VALUES: dict[str, dict[str, Any]] = {
     },
     # Mao 2017.
     "lsgan": {"loss": "least_squares"},
-    # Arjovsky 2017, algorithm 1.
+    # Arjovsky 2017, algorithm 1. Five batches a step: more passes over the data for as many steps.
     "wgan": {
+        "model": "mlp",
         "loss": "wasserstein",
         "clip": 0.01,
         "d_steps": 5,
+        "epochs": 60,
         "optimizer": "rmsprop",
         "g_learning_rate": 5e-5,
         "d_learning_rate": 5e-5,
@@ -72,6 +74,7 @@ _PRESET_VALUES: dict[str, dict[str, Any]] = {
         "loss": "wasserstein",
         "penalty": ("gp",),
         "d_steps": 5,
+        "epochs": 40,
         "g_learning_rate": 1e-4,
         "d_learning_rate": 1e-4,
         "beta1": 0.0,
@@ -287,11 +290,20 @@ def _part(kind: type[T], config: Config) -> T:
 # The preset that keeps D in bounds for a loss that needs it: without, these two collapse on real MNIST.
 _CONSTRAINED = {"wasserstein": "wgan_gp", "relativistic": "r3gan"}
 
+# What WGAN's clipping takes on convolutional nets without BatchNorm, by trial on MNIST with `conv_small`.
+CONV_CLIP = 0.03
+CONV_WGAN_FLAGS = (f"--clip={CONV_CLIP}", "--g_learning_rate=5e-4", "--d_learning_rate=5e-4")
+
 
 def advice(config: Config) -> str | None:
     """A sentence for a config that is allowed and known not to train well, or not fast, else None."""
     if config.dtype == "bfloat16" and jax.default_backend() == "cpu":
         return "--dtype=bfloat16 is for GPU and TPU: on a CPU it is slower than float32."
+    if config.model != "mlp" and 0 < config.clip < CONV_CLIP:
+        return (
+            f"--clip={config.clip:g} is for nets with BatchNorm; a convolutional D then sees little but grey: "
+            f"add {' '.join(CONV_WGAN_FLAGS)}."
+        )
     if config.loss not in _CONSTRAINED or config.penalty or config.clip or config.spectral_norm:
         return None
     preset = _CONSTRAINED[config.loss]

@@ -43,8 +43,9 @@ def test_presets(name: str) -> None:
     assert found == PRESETS[name]
     assert {k: getattr(found, k) for k in EXPECTED[name]} == EXPECTED[name]
     tutorial = name == "gan"  # the others are the literature's, at a quarter of its nets' width
-    assert found.model == ("mlp" if tutorial else "conv_small")
-    assert (found.batch_size, found.epochs) == ((128, 200) if tutorial else (64, 20))
+    assert found.model == ("mlp" if tutorial or name == "wgan" else "conv_small")
+    epochs = {"gan": 200, "wgan": 60, "wgan_gp": 40}
+    assert (found.batch_size, found.epochs) == (128 if tutorial else 64, epochs.get(name, 20))
     assert found.ema == (0.0 if tutorial else 0.999)
     assert found.spectral_norm == (name == "hinge")
     assert found.optimizer == EXPECTED[name].get("optimizer", "adam")
@@ -153,7 +154,15 @@ def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
     free = Config(loss="wasserstein", spectral_norm=False)
     assert "--penalty gp, or take --preset=wgan_gp" in (config.advice(free) or "")
     assert "--penalty r1 r2" in (config.advice(dataclasses.replace(free, loss="relativistic")) or "")
-    assert config.advice(dataclasses.replace(free, clip=0.01)) is None
+    assert config.advice(dataclasses.replace(free, clip=0.03)) is None
+    assert config.advice(dataclasses.replace(free, clip=0.01, model="mlp")) is None
+    paper = config.parse(["--preset=wgan", "--model=conv_small"])
+    advice = config.advice(paper) or ""
+    assert "add --clip=0.03 --g_learning_rate=5e-4 --d_learning_rate=5e-4." in advice
+    mended = config.parse(
+        ["--preset=wgan", "--model=conv_small", *advice.split("add ")[1].strip(".").split()]
+    )
+    assert config.advice(mended) is None
     assert config.advice(dataclasses.replace(free, spectral_norm=True)) is None
     assert "slower than float32" in (config.advice(Config(dtype="bfloat16")) or "")  # on a CPU, as here
     assert all(config.advice(preset) is None for preset in PRESETS.values())
