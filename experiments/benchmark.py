@@ -1,6 +1,6 @@
 """How fast training is, against PyTorch and against the plain Flax loop, side by side in one run.
 
-    pip install 'gan_jax[bench]'
+    pip install '.[bench]'
     python experiments/benchmark.py --out=experiments/results/benchmark.json
     python experiments/benchmark.py --models=mlp --batch_sizes=128 --against=naive --starts=3
 
@@ -179,7 +179,11 @@ def _options(args: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(args)
     options.models, options.against = (list(dict.fromkeys(x)) for x in (options.models, options.against))
     if set(TORCH) & set(options.against) and importlib.util.find_spec("torch") is None:
-        raise UserError("PyTorch is missing: pip install 'gan_jax[bench]', or measure --against=naive alone.")
+        raise UserError("PyTorch is missing: pip install '.[bench]', or measure --against=naive alone.")
+    if options.out and options.out.suffix != ".json":
+        raise UserError(
+            f"--out={options.out} is not allowed: it must end in .json; the chart goes beside it."
+        )
     return options
 
 

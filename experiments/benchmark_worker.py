@@ -104,7 +104,8 @@ class Worker:
         contender.run(contender.unit)
         first = time.perf_counter() - begin
         least = math.ceil(LEAST_STEPS / contender.unit) * contender.unit
-        contender.run(least)  # CUDA graphs are recorded in the second and third step
+        # CUDA graphs are recorded in the second and third step; two chunks are in flight at a time.
+        contender.run(max(least, 2 * contender.unit))
         begin = time.perf_counter()
         contender.run(least)
         units = seconds / (time.perf_counter() - begin) * least / contender.unit

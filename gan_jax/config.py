@@ -296,9 +296,13 @@ CONV_WGAN_FLAGS = (f"--clip={CONV_CLIP}", "--g_learning_rate=5e-4", "--d_learnin
 
 
 def advice(config: Config) -> str | None:
-    """A sentence for a config that is allowed and known not to train well, or not fast, else None."""
-    if config.dtype == "bfloat16" and jax.default_backend() == "cpu":
-        return "--dtype=bfloat16 is for GPU and TPU: on a CPU it is slower than float32."
+    """A line for a config that is allowed and known not to train well, or not fast, else None."""
+    slow = config.dtype == "bfloat16" and jax.default_backend() == "cpu"
+    speed = "--dtype=bfloat16 is for GPU and TPU: on a CPU it is slower than float32." if slow else None
+    return " ".join(filter(None, (speed, _advice_on_bounds(config)))) or None
+
+
+def _advice_on_bounds(config: Config) -> str | None:
     if config.model != "mlp" and 0 < config.clip < CONV_CLIP:
         return (
             f"--clip={config.clip:g} is for nets with BatchNorm; a convolutional D then sees little but grey: "

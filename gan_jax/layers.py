@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jax import Array
 
 Initializer = jax.nn.initializers.Initializer
@@ -100,10 +101,10 @@ class _Layer(nn.Module):
         """[B, ..., C] → [B, ..., features]."""
         shape = (*self.window, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        y = self.product(x.astype(self.dtype or x.dtype), kernel.astype(self.dtype or x.dtype))
+        y = self.product(*promote_dtype(x, kernel, dtype=self.dtype))
         if self.spectral_norm:
             # The product is divided, not the kernel: it is the same, and far smaller.
-            y = (y.astype(jnp.float32) / self.sigma(kernel, update)).astype(y.dtype)
+            y = (y / self.sigma(kernel, update)).astype(y.dtype)
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,)).astype(y.dtype)
             y = y + bias.reshape((1,) * (y.ndim - 1) + (-1,))

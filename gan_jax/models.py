@@ -52,7 +52,9 @@ def _with_label(spec: Spec, z: Array, labels: Array | None) -> Array:
         return z
     if labels is None:
         raise ValueError("a conditional net needs labels")
-    return jnp.concatenate([z, nn.Embed(spec.num_classes, LABEL_FEATURES, name="label")(labels)], -1)
+    # An embedding, as a product: the gradient of a lookup adds up in no fixed order on a GPU.
+    embed = Dense(LABEL_FEATURES, use_bias=False, name="label")
+    return jnp.concatenate([z, embed(jax.nn.one_hot(labels, spec.num_classes))], -1)
 
 
 def _logits(spec: Spec, head: nn.Module, features: Array, labels: Array | None, train: bool) -> Array:

@@ -53,7 +53,8 @@ class Chunk:
         self._rank = np.arange(len(devices))
         # A run's last, shorter chunk is this same program and not another to compile. On a CPU the loop just ends
         # earlier. An accelerator would ask the host after every step whether to go on: there the state stands still
-        # past `stop`, a selection that costs a CPU another pass over all weights (15% of a step of `conv`).
+        # past `stop`, a selection that costs a CPU another pass over all weights (15% of a step of `conv`); on
+        # accelerators, which fuse more, it is not measured yet.
         known_length = _needs_known_length(devices[0])
         train_step = jax.jit(make_train_step(config, images.shape[1:], AXIS))  # traced once, below
 

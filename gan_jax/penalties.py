@@ -1,8 +1,8 @@
 """Gradient penalties on the discriminator.
 
-Each is `penalty(d_apply, real, fake, key) -> scalar`, unweighted, with `d_apply: images -> logits [B]`
-and images [B, ...] of any rank. To add one, write it and add an entry to `PENALTIES`, and its usual
-weight to `DEFAULT_WEIGHTS`.
+Each is `penalty(d_apply, real, fake, key, *, axis=None) -> scalar`, unweighted, with `d_apply: images ->
+logits [B]` and images [B, ...] of any rank; `axis` names the device axis that the batch is sharded over, if
+any. To add one, write it and add an entry to `PENALTIES`, and its usual weight to `DEFAULT_WEIGHTS`.
 
 D must not couple the images of a batch (no BatchNorm): one backward pass of the summed logits then
 gives every image's own gradient, without a vmap.

@@ -31,6 +31,8 @@ BATCH = 64
 
 MOST = 1_000_000  # images at once: they are held in memory
 
+LONGEST_ROW = 50  # images in a class's row of a grid; beyond, the grid is a square
+
 Checkpoint = int | Literal["best"] | None  # its step; None is the newest
 
 
@@ -156,11 +158,12 @@ def restore(folder: Path, checkpoint: Checkpoint = None) -> tuple[Config, GanSta
 
 
 def arranged(config: Config, images: np.ndarray, labels: Array | None) -> tuple[np.ndarray, int | None]:
-    """Images in the order and columns of a grid: a class in every row if they are as many of each, else a square."""
-    num_classes = DATASETS[config.dataset].num_classes
-    if labels is None or len(images) % num_classes or len(np.unique(labels)) < num_classes:
+    """Images in the order and columns of a grid: sorted by class, one a row where rows are even and not too long."""
+    if labels is None:
         return images, None
-    return images[np.argsort(labels, stable=True)], len(images) // num_classes
+    counts = np.bincount(labels, minlength=DATASETS[config.dataset].num_classes)
+    a_class_a_row = (counts == counts[0]).all() and counts[0] <= LONGEST_ROW
+    return images[np.argsort(labels, stable=True)], int(counts[0]) if a_class_a_row else None
 
 
 def _save(path: Path, config: Config, images: np.ndarray, labels: Array | None) -> None:

@@ -165,6 +165,9 @@ def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
     assert config.advice(mended) is None
     assert config.advice(dataclasses.replace(free, spectral_norm=True)) is None
     assert "slower than float32" in (config.advice(Config(dtype="bfloat16")) or "")  # on a CPU, as here
+    both = config.advice(dataclasses.replace(free, dtype="bfloat16")) or ""
+    assert "slower than float32" in both
+    assert "--penalty gp" in both
     assert all(config.advice(preset) is None for preset in PRESETS.values())
 
 

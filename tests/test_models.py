@@ -179,7 +179,10 @@ def test_labels_to_draw_are_balanced_and_a_grid_has_a_class_per_row(small: Small
     assert columns == 8
     np.testing.assert_array_equal(rows.reshape(10, 8), np.arange(10)[:, None].repeat(8, 1))
     assert sample.arranged(config, np.zeros(100), sample.classes(config, 100, label=7))[1] is None
-    assert sample.arranged(config, np.zeros(64), sample.classes(config, 64))[1] is None
+    for num in (64, 10_000):  # rows that are not of one length, or too long: in order, and a square
+        images, columns = sample.arranged(config, np.arange(num) % 10, sample.classes(config, num))
+        assert columns is None
+        assert (np.diff(images) >= 0).all()
     np.testing.assert_array_equal(sample.classes(config, 3, label=7), [7, 7, 7])
     assert sample.classes(small(), 3) is None
     assert sample.grid_size(small()) == 64
@@ -212,6 +215,11 @@ def test_bfloat16_computes_in_it_and_keeps_float32(small: Small, model: str) -> 
     assert dtypes == {
         name: jnp.dtype("float32" if name in (last, "projection") else "bfloat16") for name in gan.d_params
     }
+    g = state.make_networks(config, SHAPE).generator
+    variables = {"params": gan.g_params, **gan.g_stats}
+    _, seen = g.apply(variables, z[0], labels[0], capture_intermediates=True)
+    dtypes = {name: x["__call__"][0].dtype for name, x in seen["intermediates"].items() if name != "__call__"}
+    assert dtypes == {name: jnp.dtype("float32" if name == "label" else "bfloat16") for name in gan.g_params}
     exact, _ = jax.jit(step.make_update(small(**fields), SHAPE))(*args)
     # bfloat16 has 8 bits: nearly the same gradients, which Adam's first moments are.
     half, full = (

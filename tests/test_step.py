@@ -200,17 +200,28 @@ def test_chunk_length_changes_no_bit(
 
 
 @pytest.mark.parametrize("devices", [1, 8])
-def test_a_run_compiles_its_step_once(small: Small, images: jax.Array, devices: int) -> None:
+def test_a_run_traces_and_compiles_its_step_once(small: Small, images: jax.Array, devices: int) -> None:
+    traced, compiled = [], []
+    original = step.make_update
+
+    def counting(*args):
+        update = original(*args)
+        return lambda *a: traced.append(1) or update(*a)
+
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: "backend_compile" in event and compiled.append(event)
+    )
     with pytest.MonkeyPatch.context() as patch:
-        traced = []
-        original = step.make_update
-
-        def counting(*args):
-            update = original(*args)
-            return lambda *a: traced.append(1) or update(*a)
-
         patch.setattr(step, "make_update", counting)
-        run(small(), images, 17, devices=devices, length=5)  # four chunks, the last of them short
+        some = jax.devices()[:devices]
+        chunk = Chunk(small(), images, None, 5, some)
+        gan = parallel.replicate(state.init(small(), images.shape[1:], len(images)), some)
+        gan, _ = jax.block_until_ready(chunk(gan, 5))
+        assert compiled  # else the event has another name, and what follows could not fail
+        compiled.clear()
+        for stop in (10, 15, 17):  # the last one is short
+            gan, _ = jax.block_until_ready(chunk(gan, stop))
+    assert not compiled
     assert len(traced) == 1
 
 
