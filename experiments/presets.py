@@ -22,7 +22,7 @@ FLAGS = {
     # The tutorial's losses and rate. Its β₁ and raw weights are for its own nets: on these they leave samples at 12.5
     # (Fréchet distance, 20 epochs at batch 128).
     "gan": ["--model=conv_small", "--batch_size=64", "--beta1=0.5", "--ema=0.999", "--epochs=20"],
-    "wgan": ["--model=conv_small", *CONV_WGAN_FLAGS],
+    "wgan": ["--model=conv_small", *CONV_WGAN_FLAGS, "--steps=10000"],
 }
 
 COLUMNS = (
