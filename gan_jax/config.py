@@ -57,7 +57,7 @@ _PRESET_VALUES: dict[str, dict[str, Any]] = {
     },
     # Mao 2017.
     "lsgan": {"loss": "least_squares"},
-    # Arjovsky 2017, algorithm 1. Five batches a step: more passes over the data for as many steps.
+    # Arjovsky 2017, algorithm 1. Five batches a step, hence more passes over the data.
     "wgan": {
         "model": "mlp",
         "loss": "wasserstein",
@@ -160,7 +160,8 @@ class Run:
     data_dir: str | None = None
     """A folder that holds the data set's four original files."""
     workdir: str | None = None
-    """Folder of the run; rerun with the same one to resume. Default: runs/DATASET-LOSS, or -preset-NAME."""
+    """Folder of the run; rerun with the same one to resume. Default: runs/DATASET-LOSS or runs/DATASET-preset-NAME, and
+    then the model, `conditional` and the seed where they are not the system's own."""
     log_every: int = 100
     """Steps per chunk: a compiled call, a logged line, a grid of samples."""
     checkpoint_every: int = 1000
@@ -303,10 +304,11 @@ def advice(config: Config) -> str | None:
 
 
 def _advice_on_bounds(config: Config) -> str | None:
-    if config.model != "mlp" and 0 < config.clip < CONV_CLIP:
+    clipped_alone = config.clip and not config.penalty and not config.spectral_norm
+    if config.loss == "wasserstein" and config.model != "mlp" and clipped_alone and config.clip < CONV_CLIP:
         return (
-            f"--clip={config.clip:g} is for nets with BatchNorm; a convolutional D then sees little but grey: "
-            f"add {' '.join(CONV_WGAN_FLAGS)}."
+            f"--clip={config.clip:g} is for critics with BatchNorm, and leaves these nets' samples grey: "
+            f"give {' '.join(CONV_WGAN_FLAGS)}."
         )
     if config.loss not in _CONSTRAINED or config.penalty or config.clip or config.spectral_norm:
         return None

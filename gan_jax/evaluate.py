@@ -1,7 +1,7 @@
 """Judge samples: of a training run, or of any program.
 
     python -m gan_jax.evaluate --workdir=runs/mnist-hinge
-    python -m gan_jax.evaluate --workdir=runs/mnist-hinge runs/mnist-wgan_gp --npz=theirs.npz
+    python -m gan_jax.evaluate --workdir=runs/mnist-hinge runs/mnist-preset-wgan_gp --npz=theirs.npz
 
 It prints a table and writes evaluation.json and evaluation.png into the run's folder; for FILE.npz, which
 holds an array `images`, uint8 [N, 28, 28, C], FILE.evaluation.json and .png beside it. Every score stands

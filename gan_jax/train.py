@@ -137,7 +137,7 @@ class Run:
     def _evaluation_due(self, begin: int, step: int) -> bool:
         """Whether the run, or an epoch to evaluate after, ended in the steps from `begin` to `step`.
 
-        Not a stop of its own: a chunk costs the time of a whole one wherever it ends.
+        Not a stop of its own: on an accelerator a chunk costs the time of a whole one wherever it ends.
         """
         if self.config.eval_every is None:
             return False

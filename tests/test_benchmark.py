@@ -1,4 +1,4 @@
-"""The benchmark: contenders that train the same nets, operations as counted by hand, shares, and what is refused."""
+"""The benchmark: JAX contenders with nets of one size, operations as counted by hand, shares, and what is refused."""
 
 import dataclasses
 import importlib

@@ -156,11 +156,13 @@ def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
     assert "--penalty r1 r2" in (config.advice(dataclasses.replace(free, loss="relativistic")) or "")
     assert config.advice(dataclasses.replace(free, clip=0.03)) is None
     assert config.advice(dataclasses.replace(free, clip=0.01, model="mlp")) is None
+    assert config.advice(dataclasses.replace(free, clip=0.01, penalty=("gp",))) is None
+    assert config.advice(Config(clip=0.01)) is None  # spectral norm sets the scale
     paper = config.parse(["--preset=wgan", "--model=conv_small"])
     advice = config.advice(paper) or ""
-    assert "add --clip=0.03 --g_learning_rate=5e-4 --d_learning_rate=5e-4." in advice
+    assert "give --clip=0.03 --g_learning_rate=5e-4 --d_learning_rate=5e-4." in advice
     mended = config.parse(
-        ["--preset=wgan", "--model=conv_small", *advice.split("add ")[1].strip(".").split()]
+        ["--preset=wgan", "--model=conv_small", *advice.split("give ")[1].strip(".").split()]
     )
     assert config.advice(mended) is None
     assert config.advice(dataclasses.replace(free, spectral_norm=True)) is None

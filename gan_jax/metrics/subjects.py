@@ -35,7 +35,7 @@ class Run:
         return _draw(self.config, self._variables, num, seed, "samples")
 
     def labels(self, num: int) -> np.ndarray | None:
-        """The classes that the images were asked to be of, None if any."""
+        """The classes [num] that the images were asked to be of; None for a run without labels."""
         labels = sample.classes(self.config, num)
         return None if labels is None else np.asarray(labels)
 
@@ -93,7 +93,7 @@ class File:
         return self._images
 
     def labels(self, num: int) -> np.ndarray | None:
-        """None: nothing says what they were to be."""
+        """None: labels in a file are not read, since other programs may mean anything by them."""
         return None
 
 
