@@ -304,13 +304,14 @@ def advice(config: Config) -> str | None:
 
 
 def _advice_on_bounds(config: Config) -> str | None:
-    clipped_alone = config.clip and not config.penalty and not config.spectral_norm
-    if config.loss == "wasserstein" and config.model != "mlp" and clipped_alone and config.clip < CONV_CLIP:
+    if config.loss not in _CONSTRAINED or config.penalty or config.spectral_norm:
+        return None
+    if config.loss == "wasserstein" and config.model != "mlp" and 0 < config.clip < CONV_CLIP:
         return (
             f"--clip={config.clip:g} is for critics with BatchNorm, and leaves these nets' samples grey: "
             f"give {' '.join(CONV_WGAN_FLAGS)}."
         )
-    if config.loss not in _CONSTRAINED or config.penalty or config.clip or config.spectral_norm:
+    if config.clip:
         return None
     preset = _CONSTRAINED[config.loss]
     return (

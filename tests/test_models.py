@@ -207,19 +207,16 @@ def test_bfloat16_computes_in_it_and_keeps_float32(small: Small, model: str) -> 
     assert {x.dtype for x in floats} == {jnp.dtype("float32")}
     assert all(np.isfinite(x).all() for x in floats)
     # Every layer's output is half as wide but those that others than layers read: the statistics' and the logits'.
-    d = state.make_networks(config, SHAPE).discriminator
-    variables = {"params": gan.d_params, **gan.d_stats}
-    _, seen = d.apply(variables, real[0], labels[0], capture_intermediates=True)
-    last = "Dense_1"
-    dtypes = {name: x["__call__"][0].dtype for name, x in seen["intermediates"].items() if name != "__call__"}
-    assert dtypes == {
-        name: jnp.dtype("float32" if name in (last, "projection") else "bfloat16") for name in gan.d_params
-    }
-    g = state.make_networks(config, SHAPE).generator
-    variables = {"params": gan.g_params, **gan.g_stats}
-    _, seen = g.apply(variables, z[0], labels[0], capture_intermediates=True)
-    dtypes = {name: x["__call__"][0].dtype for name, x in seen["intermediates"].items() if name != "__call__"}
-    assert dtypes == {name: jnp.dtype("float32" if name == "label" else "bfloat16") for name in gan.g_params}
+    nets = state.make_networks(config, SHAPE)
+    for net, params, stats, x, wide in (
+        (nets.discriminator, gan.d_params, gan.d_stats, real[0], ("Dense_1", "projection")),
+        (nets.generator, gan.g_params, gan.g_stats, z[0], ("label",)),
+    ):
+        _, seen = net.apply({"params": params, **stats}, x, labels[0], capture_intermediates=True)
+        dtypes = {
+            name: y["__call__"][0].dtype for name, y in seen["intermediates"].items() if name != "__call__"
+        }
+        assert dtypes == {name: jnp.dtype("float32" if name in wide else "bfloat16") for name in params}
     exact, _ = jax.jit(step.make_update(small(**fields), SHAPE))(*args)
     # bfloat16 has 8 bits: nearly the same gradients, which Adam's first moments are.
     half, full = (

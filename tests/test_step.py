@@ -200,7 +200,9 @@ def test_chunk_length_changes_no_bit(
 
 
 @pytest.mark.parametrize("devices", [1, 8])
-def test_a_run_traces_and_compiles_its_step_once(small: Small, images: jax.Array, devices: int) -> None:
+def test_a_run_traces_and_compiles_its_step_once(
+    small: Small, images: jax.Array, devices: int, request: pytest.FixtureRequest
+) -> None:
     traced, compiled = [], []
     original = step.make_update
 
@@ -208,9 +210,12 @@ def test_a_run_traces_and_compiles_its_step_once(small: Small, images: jax.Array
         update = original(*args)
         return lambda *a: traced.append(1) or update(*a)
 
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: "backend_compile" in event and compiled.append(event)
-    )
+    def listener(event: str, seconds: float, **_: Any) -> None:
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    request.addfinalizer(lambda: jax.monitoring.unregister_event_duration_listener(listener))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "make_update", counting)
         some = jax.devices()[:devices]
