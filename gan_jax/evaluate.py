@@ -20,14 +20,14 @@ import tyro
 
 from gan_jax import cli, data, workdir
 from gan_jax.errors import UserError, unknown
-from gan_jax.metrics import picture
-from gan_jax.metrics.features import FeatureNetwork
-from gan_jax.metrics.inception_weights import load_inception
-from gan_jax.metrics.judgement import Judged, judge
-from gan_jax.metrics.protocol import NUM, Evaluator
-from gan_jax.metrics.scores import INCEPTION_FAMILIES, Score
-from gan_jax.metrics.subjects import File, Run
-from gan_jax.metrics.table import table
+from gan_jax.evaluation import picture
+from gan_jax.evaluation.judgement import Judged, judge
+from gan_jax.evaluation.protocol import NUM, Evaluator
+from gan_jax.evaluation.scores import INCEPTION_FAMILIES, Score
+from gan_jax.evaluation.subjects import File, Run
+from gan_jax.evaluation.table import table
+from gan_jax.features.classifier import FeatureNetwork
+from gan_jax.features.inception_weights import load_inception
 from gan_jax.sample import Checkpoint
 
 INCEPTION_WIDTH = 2048

@@ -20,11 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import __version__, cli, config, data, parallel, report, sample, state, workdir
+from gan_jax import __version__, cli, config, data, devices, report, sample, state, workdir
 from gan_jax.checkpoint import Checkpoints, NonFiniteState
 from gan_jax.config import Config, to_json
 from gan_jax.errors import UserError
-from gan_jax.metrics.protocol import Evaluator, bar
+from gan_jax.evaluation.protocol import Evaluator, bar
 from gan_jax.report import COLUMNS, Report, Row
 from gan_jax.state import GanState
 from gan_jax.step import batches_per_epoch
@@ -68,7 +68,7 @@ class Run:
                 f"{self.total} steps of {config.d_steps} D updates are more than 2147483647 updates."
             )
         length = min(self.total, *self._periods)
-        self.chunk = parallel.Chunk(config, jnp.asarray(images), jnp.asarray(labels), length, self.devices)
+        self.chunk = devices.Chunk(config, jnp.asarray(images), jnp.asarray(labels), length, self.devices)
         self.generate = sample.make_generate(config, images.shape[1:])
         self.num_samples = sample.grid_size(config)
         self.labels = sample.classes(config, self.num_samples)
@@ -87,7 +87,7 @@ class Run:
                     "give more --epochs or --steps, or another --workdir."
                 )
             checkpoints.set_aside_after(int(restored.step))
-        return parallel.replicate(fresh if restored is None else restored, self.devices)
+        return devices.replicate(fresh if restored is None else restored, self.devices)
 
     def loop(self, gan: GanState, checkpoints: Checkpoints, log: Report) -> GanState:
         """Train to the end; raises Stopped at a signal. The last state is saved either way."""

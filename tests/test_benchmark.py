@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -10,19 +9,17 @@ import pytest
 
 from gan_jax.errors import UserError
 
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 IMAGES = np.random.default_rng(0).integers(0, 256, (200, 28, 28, 1), np.uint8)
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
-    return importlib.import_module("benchmark")
+def script() -> ModuleType:
+    return importlib.import_module("experiments.benchmark.__main__")
 
 
 @pytest.fixture
 def contenders(script: ModuleType) -> ModuleType:
-    return importlib.import_module("benchmark_jax")
+    return importlib.import_module("experiments.benchmark.jax_contenders")
 
 
 @pytest.mark.parametrize("model", ["mlp", "conv_small"])
@@ -48,7 +45,7 @@ def test_operations_are_those_of_the_matrix_products(script: ModuleType, contend
 
 
 def test_shares_are_of_eager_and_of_the_best_matrix_product(script: ModuleType) -> None:
-    report = importlib.import_module("benchmark_report")
+    report = importlib.import_module("experiments.benchmark.report")
     known = {"parameters": (1, 2), "first_call_s": 1.0, "note": "", "device_peak_bytes": 3_000_000}
     rows = {name: dict(known) for name in ("gan_jax", "eager")}
     rows["compile"] = {"skipped": "no compiler"}

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax import checkpoint, parallel, state
+from gan_jax import checkpoint, devices, state
 from gan_jax.checkpoint import Checkpoints, NonFiniteState
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -34,7 +34,7 @@ def silent(message: str) -> None:
 
 
 def test_what_is_restored_is_what_was_saved(gan: GanState, tmp_path: Path) -> None:
-    everywhere = parallel.replicate(gan, jax.devices())
+    everywhere = devices.replicate(gan, jax.devices())
     with Checkpoints(tmp_path / "c", write=True) as checkpoints:
         checkpoints.save(everywhere)
     like = jax.eval_shape(lambda: gan)

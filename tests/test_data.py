@@ -25,11 +25,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax import data, prepare
+import gan_jax
+from gan_jax import data
+from gan_jax.data import prepare
 from gan_jax.errors import UserError
 
 CLOSED = "http://127.0.0.1:9/"  # the discard port: connections are refused at once
-ASSETS = Path(data.__file__).parent / "assets" / "mnist"
+ASSETS = Path(gan_jax.__file__).parent / "assets" / "mnist"
 
 
 # ---- the real MNIST, prepared once ----

@@ -17,8 +17,9 @@ from gan_jax import cli, config, data, evaluate, sample, state
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
 from gan_jax.errors import UserError
-from gan_jax.metrics import cache, features, judgement, neighbours, protocol, scores, subjects
-from gan_jax.metrics.protocol import Evaluator
+from gan_jax.evaluation import cache, judgement, neighbours, protocol, scores, subjects
+from gan_jax.evaluation.protocol import Evaluator
+from gan_jax.features import classifier as features
 
 NUM = 500
 METRICS = [

@@ -1,7 +1,6 @@
 """Feature networks: the classifiers' accuracy and files, and Inception v3 against PyTorch's activations."""
 
 import gzip
-import importlib.util
 import os
 import pickle
 import zipfile
@@ -10,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gan_jax import data, metrics
+from gan_jax import data, metrics, train_classifier
 from gan_jax.errors import UserError
-from gan_jax.metrics import features, inception_weights
-from gan_jax.metrics.torch_file import read_state_dict
+from gan_jax.features import classifier as features
+from gan_jax.features import inception_weights
+from gan_jax.features.torch_file import read_state_dict
 
 OURS = Path(__file__).parent / "golden"
 GOLDEN = Path(os.environ.get("GAN_JAX_GOLDEN") or OURS)
@@ -175,16 +175,11 @@ def test_object_arrays_and_other_nets_are_refused(tmp_path):
 
 def test_the_script_trains_and_caches_one_for_another_data_set(tmp_path, monkeypatch, digits, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(UserError, match=r"train_classifier\.py --dataset=kmnist"):
+    with pytest.raises(UserError, match=r"train_classifier --dataset=kmnist"):
         features.load_classifier("kmnist")
-    path = Path(__file__).parent.parent / "experiments" / "train_classifier.py"
-    spec = importlib.util.spec_from_file_location("train_classifier", path)
-    assert spec is not None and spec.loader is not None  # noqa: PT018
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     few = digits[0][:160], digits[1][:160].astype(np.int32)
     monkeypatch.setattr(data, "load", lambda name, split, data_dir=None: few)
-    script.main(script.Options(dataset="kmnist", epochs=10, batch_size=32))
+    train_classifier.main(train_classifier.Options(dataset="kmnist", epochs=10, batch_size=32))
     network = features.load_classifier("kmnist")
     assert network.name == "kmnist-classifier"
     assert network.sha256 in capsys.readouterr().out

@@ -27,10 +27,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gan_jax import cli, data, human_eval, human_shares, sample, state, workdir
+from gan_jax import cli, data, sample, state, workdir
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config, to_json
-from gan_jax.human_answers import Answers, Conditions, Tally
+from gan_jax.human_eval import __main__ as human_eval
+from gan_jax.human_eval import shares
+from gan_jax.human_eval.answers import Answers, Conditions, Tally
 
 pytest.importorskip("flask", reason="Flask is missing: pip install 'gan_jax[human]'")
 
@@ -38,7 +40,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
-from gan_jax import human_page
+from gan_jax.human_eval import page
 
 REAL, FAKE = 40, 30
 
@@ -57,7 +59,7 @@ def images() -> dict[str, np.ndarray]:
 def make_app(folder: Path, **fields: Any) -> tuple[Flask, Answers]:
     setting = conditions(**fields)
     answers = Answers(folder / "human_eval.sqlite", create=True)
-    app = human_page.make_app(
+    app = page.make_app(
         answers,
         setting,
         images(),
@@ -94,8 +96,8 @@ def truths(folder: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def serving(app: Flask) -> Iterator[int]:
     """The application on a free port, from a thread of this process."""
-    with human_page.listen(0) as listener:
-        server = human_page.make(listener, app)
+    with page.listen(0) as listener:
+        server = page.make(listener, app)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
@@ -122,7 +124,7 @@ def test_every_rater_gets_other_images_half_of_them_real_in_random_order() -> No
 
 
 def test_one_raters_interval_is_the_binomials() -> None:
-    found = human_shares.shares([Tally("Ann", 50, 20, 50, 5)])
+    found = shares.shares([Tally("Ann", 50, 20, 50, 5)])
     for share, wrong in ((found.fakes, 20), (found.reals, 5)):
         expected = stats.binom.ppf([0.025, 0.975], 50, wrong / 50) / 50
         assert (share.wrong, share.asked) == (wrong, 50)
@@ -136,20 +138,20 @@ def test_one_raters_interval_is_the_binomials() -> None:
 def test_the_interval_over_raters_has_the_variance_of_raters_and_images() -> None:
     rng = np.random.default_rng(5)
     wrong = rng.integers(5, 45, 40)
-    found = human_shares.shares([Tally(str(k), 50, int(k), 50, 0) for k in wrong]).fakes
+    found = shares.shares([Tally(str(k), 50, int(k), 50, 0) for k in wrong]).fakes
     p = wrong / 50
     sd = np.sqrt((p.var() + (p * (1 - p) / 50).mean()) / 40)
     np.testing.assert_allclose(found[2:], (p.mean() - 1.96 * sd, p.mean() + 1.96 * sd), atol=0.006)
     # Raters who disagree entirely: 0, 1/2 or 1 with probability 1/4, 1/2, 1/4.
-    split = human_shares.shares([Tally("a", 50, 0, 50, 0), Tally("b", 50, 50, 50, 50)])
+    split = shares.shares([Tally("a", 50, 0, 50, 0), Tally("b", 50, 50, 50, 50)])
     assert [share[2:] for share in split] == [(0.0, 1.0)] * 3
 
 
 def test_nothing_asked_has_no_share_and_a_collapsed_interval_a_warning() -> None:
-    found = human_shares.shares([Tally("Ann", 0, 0, 3, 1)])
+    found = shares.shares([Tally("Ann", 0, 0, 3, 1)])
     assert str(found.fakes) == "-"
-    assert human_shares.caution(found) is None
-    assert "3/n" in str(human_shares.caution(human_shares.shares([Tally("Ann", 50, 0, 50, 10)])))
+    assert shares.caution(found) is None
+    assert "3/n" in str(shares.caution(shares.shares([Tally("Ann", 50, 0, 50, 10)])))
 
 
 # The server
@@ -542,7 +544,7 @@ def test_the_fakes_are_those_that_sample_draws(
                 with Image.open(io.BytesIO(self.client.get(f"/image/{card}").data)) as picture:
                     got[truth, index] = np.asarray(picture)
 
-    monkeypatch.setattr(human_page, "make", Visited)
+    monkeypatch.setattr(page, "make", Visited)
     human_eval.main([f"--workdir={fresh}", "--port=0", "--num=8", "--seed=9", "--checkpoint=3"])
     assert "No answers were given." in capsys.readouterr().out
     config, restored = sample.restore(fresh, 3)

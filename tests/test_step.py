@@ -9,11 +9,11 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax import parallel, state, step
+from gan_jax import devices, state, step
 from gan_jax.config import Config
+from gan_jax.devices import Chunk
 from gan_jax.errors import UserError
 from gan_jax.objectives import OBJECTIVES
-from gan_jax.parallel import Chunk
 from gan_jax.penalties import PENALTIES
 
 Small = Callable[..., Config]
@@ -24,12 +24,12 @@ def images() -> jax.Array:
     return jax.random.randint(jax.random.key(1), (100, 28, 28, 1), 0, 256).astype(jnp.uint8)
 
 
-def run(config: Config, images: jax.Array, steps: int, devices: int = 1, length: int = 7):
+def run(config: Config, images: jax.Array, steps: int, count: int = 1, length: int = 7):
     """The state after `steps` steps in chunks of `length`, and each step's metrics."""
-    some = jax.devices()[:devices]
+    some = jax.devices()[:count]
     labels = jnp.arange(len(images)) % 10
     chunk = Chunk(config, images, labels, length, some)
-    gan = parallel.replicate(state.init(config, images.shape[1:], len(images)), some)
+    gan = devices.replicate(state.init(config, images.shape[1:], len(images)), some)
     rows = []
     for begin in range(0, steps, length):
         stop = min(steps, begin + length)
@@ -169,9 +169,9 @@ def test_one_two_and_eight_devices_agree(
         ema=0.9,
         **fields,
     )
-    one, one_metrics = run(config, images, steps, devices=1)
-    for devices in counts:
-        many, metrics = run(config, images, steps, devices=devices)
+    one, one_metrics = run(config, images, steps, count=1)
+    for count in counts:
+        many, metrics = run(config, images, steps, count=count)
         for a, b in zip(leaves(one), leaves(many), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=tolerance)
         for name, values in one_metrics.items():
@@ -191,7 +191,7 @@ def test_chunk_length_changes_no_bit(
 ) -> None:
     config = small(ema=0.9)
     first, metrics = run(config, images, 12, length=12)
-    monkeypatch.setattr(parallel, "_needs_known_length", lambda device: known_length)
+    monkeypatch.setattr(devices, "_needs_known_length", lambda device: known_length)
     second, other = run(config, images, 12, length=5)
     for a, b in zip(leaves(first), leaves(second), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -199,9 +199,9 @@ def test_chunk_length_changes_no_bit(
         np.testing.assert_array_equal(metrics[name], other[name])
 
 
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("count", [1, 8])
 def test_a_run_traces_and_compiles_its_step_once(
-    small: Small, images: jax.Array, devices: int, request: pytest.FixtureRequest
+    small: Small, images: jax.Array, count: int, request: pytest.FixtureRequest
 ) -> None:
     traced, compiled = [], []
     original = step.make_update
@@ -218,9 +218,9 @@ def test_a_run_traces_and_compiles_its_step_once(
     request.addfinalizer(lambda: jax.monitoring.unregister_event_duration_listener(listener))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "make_update", counting)
-        some = jax.devices()[:devices]
+        some = jax.devices()[:count]
         chunk = Chunk(small(), images, None, 5, some)
-        gan = parallel.replicate(state.init(small(), images.shape[1:], len(images)), some)
+        gan = devices.replicate(state.init(small(), images.shape[1:], len(images)), some)
         gan, _ = jax.block_until_ready(chunk(gan, 5))
         assert compiled  # else the event has another name, and what follows could not fail
         compiled.clear()

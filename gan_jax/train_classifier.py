@@ -1,11 +1,11 @@
 """Train the classifier whose last hidden layer is a data set's feature space, and write it as .npz.
 
-    python experiments/train_classifier.py --dataset=kmnist
-    python experiments/train_classifier.py --dataset=mnist --out=gan_jax/assets/mnist_classifier.npz
-    python experiments/train_classifier.py --dataset=fashion_mnist \\
+    python -m gan_jax.train_classifier --dataset=kmnist
+    python -m gan_jax.train_classifier --dataset=mnist --out=gan_jax/assets/mnist_classifier.npz
+    python -m gan_jax.train_classifier --dataset=fashion_mnist \\
         --data_dir=/usr/share/datasets/fashion-mnist --out=gan_jax/assets/fashion_mnist_classifier.npz
 
-Without --out it goes to the user's cache folder, where `gan_jax.metrics.features.load_classifier` finds it.
+Without --out it goes to the user's cache folder, where `gan_jax.features.classifier.load_classifier` finds it.
 The hash of a new asset belongs into `SHA256` there.
 
 The last epoch's weights are kept, whatever their test accuracy: choosing an epoch by it would spoil the
@@ -26,7 +26,7 @@ import optax
 import tyro
 
 from gan_jax import data
-from gan_jax.metrics import features
+from gan_jax.features import classifier as features
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """How fast training is, against PyTorch and against the plain Flax loop, side by side in one run.
 
     pip install '.[bench]'
-    python experiments/benchmark.py --out=experiments/results/benchmark.json
-    python experiments/benchmark.py --models=mlp --batch_sizes=128 --against=naive --starts=3
+    python -m experiments.benchmark --out=experiments/results/benchmark.json
+    python -m experiments.benchmark --models=mlp --batch_sizes=128 --against=naive --starts=3
 
 For each model and batch size: the tutorial's program (`--preset=gan`) for `mlp`; for the convolutional nets the same
 losses and Adam with β₁ 0.5. Contenders, on the first device, MNIST in memory:
@@ -39,9 +39,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from benchmark_report import Row, chart, summarise, table
-from benchmark_worker import Failed, Process
 
+from experiments.benchmark.report import Row, chart, summarise, table
+from experiments.benchmark.worker import Failed, Process
 from gan_jax import cli, data
 from gan_jax.config import PRESETS, Config
 from gan_jax.errors import UserError

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from gan_jax.errors import UserError
-from gan_jax.metrics.features import NPZ_DAMAGE
+from gan_jax.features.classifier import NPZ_DAMAGE
 
 
 def read_images(path: Path, shape: tuple[int, ...], num: int) -> np.ndarray:

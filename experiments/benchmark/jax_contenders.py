@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from benchmark_worker import Contender
 from flax.training.train_state import TrainState
 from jax import Array
 
-from gan_jax import data, parallel, state
+from experiments.benchmark.worker import Contender
+from gan_jax import data, devices, state
 from gan_jax.config import Config
 from gan_jax.layers import PRECISION, dense
 from gan_jax.step import make_update
@@ -46,11 +46,11 @@ def device_peak() -> int | None:
 def gan_jax(config: dict[str, Any], images: np.ndarray, device: str) -> Contender:
     """Our loop on one device. As in `gan_jax.train`, a chunk runs while the one before it is read."""
     del device
-    system, devices = _config(config), jax.devices()[:1]
-    on_cpu = devices[0].platform == "cpu"
+    system, some = _config(config), jax.devices()[:1]
+    on_cpu = some[0].platform == "cpu"
     length = CPU_CONV_STEPS if on_cpu and system.model != "mlp" else system.log_every
-    chunk = parallel.Chunk(system, jnp.asarray(images), None, length, devices)
-    gan = parallel.replicate(state.init(system, IMAGE_SHAPE, len(images)), devices)
+    chunk = devices.Chunk(system, jnp.asarray(images), None, length, some)
+    gan = devices.replicate(state.init(system, IMAGE_SHAPE, len(images)), some)
     done = 0
 
     def run(steps: int) -> tuple[float, float]:

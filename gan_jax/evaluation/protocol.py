@@ -20,12 +20,12 @@ from tqdm import tqdm
 
 from gan_jax import data
 from gan_jax.errors import UserError
-from gan_jax.metrics import neighbours
-from gan_jax.metrics.cache import array_sha256, cached
-from gan_jax.metrics.features import FeatureNetwork, load_classifier
+from gan_jax.evaluation import neighbours
+from gan_jax.evaluation.cache import array_sha256, cached
+from gan_jax.evaluation.neighbours import Nearest
+from gan_jax.evaluation.scores import FAMILIES, Measured, Score, Seen, full_name
+from gan_jax.features.classifier import FeatureNetwork, load_classifier
 from gan_jax.metrics.frechet import Moments, frechet_from_moments, moments
-from gan_jax.metrics.neighbours import Nearest
-from gan_jax.metrics.scores import FAMILIES, Measured, Score, Seen, full_name
 
 NUM = 10_000
 SPLIT = "test"

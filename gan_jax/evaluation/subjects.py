@@ -10,9 +10,9 @@ import numpy as np
 from gan_jax import data, report, sample
 from gan_jax.config import Config
 from gan_jax.errors import UserError
-from gan_jax.metrics import picture
-from gan_jax.metrics.images_file import read_images
-from gan_jax.metrics.protocol import Evaluator, bar
+from gan_jax.evaluation import picture
+from gan_jax.evaluation.images_file import read_images
+from gan_jax.evaluation.protocol import Evaluator, bar
 
 CHECKPOINTS = 10  # of a run at most, for the curve of its scores
 PATHS = 6  # interpolations shown

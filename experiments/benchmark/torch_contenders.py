@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from benchmark_worker import Contender
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+from experiments.benchmark.worker import Contender
 
 Step = Callable[[Tensor], tuple[Tensor, Tensor]]
 

@@ -23,12 +23,13 @@ from PIL import Image
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from gan_jax import human_shares, report
+from gan_jax import report
 from gan_jax.errors import UserError
-from gan_jax.human_answers import Answers, Card, Conditions, Deal, Tally
-from gan_jax.human_shares import Share
+from gan_jax.human_eval import shares
+from gan_jax.human_eval.answers import Answers, Card, Conditions, Deal, Tally
+from gan_jax.human_eval.shares import Share
 
-ASSETS = Path(__file__).parent / "assets" / "human_eval"
+ASSETS = Path(__file__).parent.parent / "assets" / "human_eval"
 GRID = 16  # images on a page of the grid
 NAME_LENGTH = 40
 HEADERS = {
@@ -151,9 +152,9 @@ def _state(conditions: Conditions, name: str, cards: list[Card], tallies: list[T
 
 
 def _result(name: str, tallies: list[Tally]) -> dict[str, Any]:
-    mine = human_shares.shares([tally for tally in tallies if tally.name == name])
-    together = human_shares.shares(tallies)
-    notes = [human_shares.caution(found) for found in (mine, together)]
+    mine = shares.shares([tally for tally in tallies if tally.name == name])
+    together = shares.shares(tallies)
+    notes = [shares.caution(found) for found in (mine, together)]
     return {
         "raters": len(tallies),
         "mine": {key: _share(found) for key, found in mine._asdict().items()},

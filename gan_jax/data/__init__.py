@@ -30,9 +30,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from tqdm import tqdm
 
-from gan_jax import prepare
+from gan_jax.data import prepare
+from gan_jax.data.prepare import FILES, SPLITS, Originals
 from gan_jax.errors import UserError, unknown
-from gan_jax.prepare import FILES, SPLITS, Originals
 
 Arrays = tuple[np.ndarray, np.ndarray]
 Array = TypeVar("Array", np.ndarray, jax.Array)
@@ -247,7 +247,7 @@ DATASETS: dict[str, Dataset] = {
             "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
             "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         ),
-        shipped=Path(__file__).parent / "assets" / "mnist",
+        shipped=Path(__file__).parent.parent / "assets" / "mnist",
     ),
     "fashion_mnist": _originals(  # Xiao, Rasul and Vollgraf 2017; in Debian: dataset-fashion-mnist
         "FashionMNIST",

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from gan_jax import data, report
-from gan_jax.metrics.features import NPZ_DAMAGE
+from gan_jax.features.classifier import NPZ_DAMAGE
 
 Arrays = dict[str, np.ndarray]
 

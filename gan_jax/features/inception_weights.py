@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from gan_jax.data import cache_folder
 from gan_jax.errors import UserError
-from gan_jax.metrics.features import FeatureNetwork, batched
-from gan_jax.metrics.inception import InceptionV3
-from gan_jax.metrics.torch_file import read_state_dict
+from gan_jax.features.classifier import FeatureNetwork, batched
+from gan_jax.features.inception import InceptionV3
+from gan_jax.features.torch_file import read_state_dict
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gan_jax.human_answers import Conditions, Tally
+from gan_jax.human_eval.answers import Conditions, Tally
 
 RESAMPLES = 10_000
 

@@ -19,10 +19,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from gan_jax import cli, data, human_shares, sample, workdir
+from gan_jax import cli, data, sample, workdir
 from gan_jax.config import Config
 from gan_jax.errors import UserError
-from gan_jax.human_answers import Answers, Conditions
+from gan_jax.human_eval import shares
+from gan_jax.human_eval.answers import Answers, Conditions
 from gan_jax.state import GanState
 
 # Raters see different ones of so many fakes, so that the result is not about 50 lucky ones.
@@ -107,7 +108,7 @@ def _report(database: Path, folder: Path) -> str:
     if database.exists():
         answers = Answers(database, create=False)
         found = [(conditions, answers.tallies(key)) for key, conditions in answers.sessions().items()]
-        tables = [human_shares.table(conditions, tallies) for conditions, tallies in found if tallies]
+        tables = [shares.table(conditions, tallies) for conditions, tallies in found if tallies]
     if not tables:
         raise UserError(
             f"{folder} holds no answers yet: run python -m gan_jax.human_eval --workdir={folder} and judge some."
@@ -118,9 +119,9 @@ def _report(database: Path, folder: Path) -> str:
 def _serve(options: Options, folder: Path, database: Path) -> None:
     if importlib.util.find_spec("flask") is None:
         raise UserError("gan_jax.human_eval needs Flask: pip install 'gan_jax[human]'.")
-    from gan_jax import human_page  # optional, as above
+    from gan_jax.human_eval import page  # optional, as above
 
-    with human_page.listen(options.port) as listener:
+    with page.listen(options.port) as listener:
         config, restored = sample.restore(folder, options.checkpoint)
         conditions = _conditions(options, config, restored)
         answers = Answers(database, create=True)
@@ -128,21 +129,21 @@ def _serve(options: Options, folder: Path, database: Path) -> None:
         real = data.load(config.dataset, SPLIT, config.data_dir)[0]
         z = sample.latents(config, conditions.seed, POOL)
         fake = sample.draw(config, restored.sampling_variables, z, sample.classes(config, POOL))
-        app = human_page.make_app(
+        app = page.make_app(
             answers,
             conditions,
             {"real": real, "fake": fake},
             lambda rater: deal(conditions.seed, session, rater, options.num, len(real), len(fake)),
         )
-        server = human_page.make(listener, app)
-        print(human_shares.describe(conditions))
+        server = page.make(listener, app)
+        print(shares.describe(conditions))
         print(
             f"Open http://127.0.0.1:{server.port} on this machine; Ctrl-C ends and reports. Answers: {database}",
             flush=True,
         )
         server.serve_forever()  # returns at Ctrl-C, which is how this ends
     tallies = answers.tallies(session)
-    print("\n" + (human_shares.table(conditions, tallies) if tallies else "No answers were given."))
+    print("\n" + (shares.table(conditions, tallies) if tallies else "No answers were given."))
 
 
 def main(args: Sequence[str]) -> None:

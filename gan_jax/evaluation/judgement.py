@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax import __version__
-from gan_jax.metrics import picture
-from gan_jax.metrics.cache import array_sha256
+from gan_jax.evaluation import picture
+from gan_jax.evaluation.cache import array_sha256
+from gan_jax.evaluation.protocol import Evaluator, choose
+from gan_jax.evaluation.scores import Score, Seen
+from gan_jax.evaluation.subjects import File, Run
 from gan_jax.metrics.modes import class_histogram
-from gan_jax.metrics.protocol import Evaluator, choose
-from gan_jax.metrics.scores import Score, Seen
-from gan_jax.metrics.subjects import File, Run
 
 NEIGHBOURS = 200  # samples whose nearest training image is looked for
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from gan_jax.metrics.scores import Score
+from gan_jax.evaluation.scores import Score
 
 
 def table(columns: Mapping[str, Sequence[Score]]) -> str:

@@ -22,10 +22,10 @@ import numpy as np
 from gan_jax.errors import UserError
 
 MODULES = {
-    "gan_jax": "benchmark_jax",
-    "eager": "benchmark_torch",
-    "compile": "benchmark_torch",
-    "naive": "benchmark_jax",
+    "gan_jax": "experiments.benchmark.jax_contenders",
+    "eager": "experiments.benchmark.torch_contenders",
+    "compile": "experiments.benchmark.torch_contenders",
+    "naive": "experiments.benchmark.jax_contenders",
 }
 LEAST_STEPS = 5  # of a round
 
@@ -61,7 +61,11 @@ class Process:
             "TORCHINDUCTOR_CACHE_DIR": folder,
         }
         self._process = subprocess.Popen(
-            [sys.executable, __file__], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "experiments.benchmark.worker"],
+            env=env,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     def ask(self, method: str, **arguments: Any) -> Any:
@@ -137,12 +141,12 @@ class Worker:
         return {"losses": losses, "note": self._contenders[name].note()}
 
     def matrix_rates(self) -> Any:
-        """`benchmark_jax.matrix_rates`."""
-        return importlib.import_module("benchmark_jax").matrix_rates()
+        """`jax_contenders.matrix_rates`."""
+        return importlib.import_module("experiments.benchmark.jax_contenders").matrix_rates()
 
     def flop(self, config: dict[str, Any]) -> Any:
-        """`benchmark_jax.flop`."""
-        return importlib.import_module("benchmark_jax").flop(config)
+        """`jax_contenders.flop`."""
+        return importlib.import_module("experiments.benchmark.jax_contenders").flop(config)
 
     def whole_run(self, config: dict[str, Any], images: str, steps: int) -> float:
         """Seconds that our loop takes to build, compile and train so many steps."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan_jax.metrics import features
+from gan_jax.features import classifier as features
 from gan_jax.metrics.frechet import frechet_distance
 from gan_jax.metrics.inception_score import inception_score
 from gan_jax.metrics.kernel import kernel_distance, kernel_distance_subsets

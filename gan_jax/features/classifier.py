@@ -2,7 +2,7 @@
 
 A network's SHA-256 is part of every score's name, since a Fréchet distance means nothing without its
 features. The classifiers for MNIST and Fashion-MNIST are shipped in `gan_jax/assets`;
-`experiments/train_classifier.py` made them, and makes one for any other data set, which it leaves in the
+`python -m gan_jax.train_classifier` made them, and makes one for any other data set, which it leaves in the
 user's cache folder.
 """
 
@@ -190,6 +190,6 @@ def load_classifier(dataset: str) -> FeatureNetwork:
     if not path.exists():
         raise UserError(
             f"no classifier for '{dataset}' at {path}; make it with "
-            f"`python experiments/train_classifier.py --dataset={dataset}`."
+            f"`python -m gan_jax.train_classifier --dataset={dataset}`."
         )
     return network_of(dataset, path, SHA256.get(dataset))

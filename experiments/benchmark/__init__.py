@@ -1,0 +1,1 @@
+"""How fast training is, against PyTorch and a plain Flax loop: `python -m experiments.benchmark`."""
