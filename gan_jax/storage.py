@@ -1,0 +1,127 @@
+"""Files and memory: the one place for atomic writes, hashes, locks, damaged .npz files and the cache folder."""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from gan_jax.errors import UserError
+
+# What reading a damaged .npz, or something else in its place, may end in: NumPy documents none of it. `SyntaxError`
+# and `RecursionError` come of its headers, which are Python literals.
+_NPZ_DAMAGE: tuple[type[Exception], ...] = (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile)
+_NPZ_DAMAGE += (zlib.error, NotImplementedError, RuntimeError, SyntaxError, OverflowError)
+
+
+def cache_folder() -> Path:
+    """Where all that is computed once is kept: `$XDG_CACHE_HOME/gan_jax`, else `~/.cache/gan_jax`.
+
+    Raises:
+      UserError: if there is no home folder either.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gan_jax"
+    except RuntimeError:
+        raise UserError(
+            "there is no home folder to keep a cache in: set XDG_CACHE_HOME to a folder."
+        ) from None
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` at the end: a crash leaves the old file or the new one.
+
+    The process's number is in its name, since two processes may write the same file at once.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield new
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace the file: a crash leaves the old text or the new one."""
+    with replacing(path) as new:
+        new.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of the arrays' names, types, shapes and contents, in their order, in hex."""
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+class Damaged(Exception):
+    """A file's content is not what such a file holds; the message says why, in a few words."""
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of an .npz file of these arrays; the same arrays give the same bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in an .npz file, which is treated as input that may be wrong: nothing of it is executed.
+
+    Raises:
+      Damaged: if it holds anything else.
+      OSError: if it cannot be read.
+    """
+    content = path.read_bytes()
+    try:
+        # Opened here, since np.load leaves a damaged file open.
+        with io.BytesIO(content) as stream, np.load(stream, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise Damaged("it holds a single array, and no archive of named ones")
+            return {name: file[name] for name in file.files}
+    except _NPZ_DAMAGE as error:
+        raise Damaged(" ".join(str(error).split())[:100] or type(error).__name__) from error
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+    """Hold the lock file `path`, made if need be; the system takes it from a killed process.
+
+    Where another process holds it, `waiting` is called and the lock waited for; without `waiting`, a BlockingIOError
+    is raised.
+    """
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is None:
+                raise
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def available_memory() -> int:
+    """Bytes of this machine's memory that a program may still take; what Linux says, else half of all."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
