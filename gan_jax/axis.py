@@ -29,3 +29,10 @@ def local(x: Array, axis: str | None, *, dim: int = 0) -> Array:
         return x
     length = x.shape[dim] // jax.lax.axis_size(axis)
     return jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(axis) * length, length, dim)
+
+
+def own_key(key: Array, axis: str | None) -> Array:
+    """This device's own key, for what cannot be drawn for the global batch; one device's is the key itself."""
+    if axis is None or size(axis) == 1:
+        return key
+    return jax.random.fold_in(key, jax.lax.axis_index(axis))

@@ -1,61 +1,143 @@
-"""The command line that every `python -m gan_jax.<name>` shares: tyro's parsing, our one-line errors."""
+"""The command line that every `python -m gan_jax.<name>` shares: made of `options`, with one-line errors."""
 
-import contextlib
-import difflib
-import io
+import argparse
+import dataclasses
+import inspect
 import os
-import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import jax
-import tyro
 
-from gan_jax.data import cache_folder
-from gan_jax.errors import UserError
+from gan_jax import plugins
+from gan_jax.errors import UserError, nearest
+from gan_jax.options import FLAG, REQUIRED, Option, not_allowed, options_of
+from gan_jax.storage import cache_folder
 
 T = TypeVar("T")
 
+_PLUGIN_HELP = (
+    "Python files to import first: they register losses, penalties, nets, optimizers, data sets, metrics."
+)
 
-def parse(build: Callable[..., T], args: Sequence[str], *, prog: str, description: str) -> T:
-    """`build` called with what `args` say; its annotations and docstrings make the options and `--help`.
 
-    A dataclass argument of `build` becomes a group of options. Raises `UserError`, on one line, for
-    arguments that do not parse (tyro itself would draw a box of several lines).
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> typing.NoReturn:
+        raise UserError(message)
+
+
+class _Switch(argparse.Action):
+    """`--name` or `--no_name`."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, not str(option_string).startswith("--no_"))
+
+
+def parse(
+    kind: type[T],
+    args: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    defaults: Callable[[dict[str, Any]], Mapping[str, Any]] = lambda given: {},
+) -> T:
+    """An instance of the dataclass `kind`, whose fields are `options.option`s, as the command line describes it.
+
+    The options of a base class are a group of --help. `defaults` says, of what was given, which defaults --help
+    shows instead of the fields' own. Raises `UserError`, on one line, for what is not allowed.
     """
-    with contextlib.redirect_stderr(io.StringIO()) as drawn:
-        try:
-            return tyro.cli(
-                build,
-                prog=prog,
-                description=description,
-                args=list(args),
-                use_underscores=True,
-                config=(tyro.conf.OmitArgPrefixes,),
-            )
-        except SystemExit as stop:
-            if stop.code in (0, None):  # --help
-                raise
-    raise UserError(_one_line(drawn.getvalue(), _flags(build, prog)) + f" See {prog} --help.")
+    found = options_of(kind)
+    given = _given(_parser(kind, prog, description, {}), found, args)
+    for path in given.pop("plugin", ()):
+        plugins.load_plugin(path)
+    if given.pop("help"):
+        _parser(kind, prog, description, defaults(given)).print_help()
+        sys.exit(0)
+    try:
+        return kind(**{name: _value(name, text, found[name]) for name, text in given.items()})
+    except UserError as error:
+        raise UserError(f"{error} See {prog} --help.") from error
 
 
-def _one_line(box: str, flags: list[str]) -> str:
-    """The sentence in tyro's box, whose frame is of dashes where the terminal has no box characters."""
-    lines = [line.strip("│ ") for line in box.splitlines()]
-    rules = [i for i, line in enumerate(lines) if re.search("───|---", line)]
-    body = lines[rules[0] + 1 : rules[1]] if len(rules) > 1 else lines
-    text = " ".join(" ".join(body).split()).rstrip(".") + "."
-    if unrecognized := re.match(r"Unrecognized options: (--[\w-]+)", text):
-        near = difflib.get_close_matches(unrecognized[1], flags, n=1)
-        text += f" Did you mean {near[0]}?" if near else ""
-    return text
+def _parser(kind: type, prog: str, description: str, defaults: Mapping[str, Any]) -> _Parser:
+    """The parser of all options as plain text: `options.check` knows what each may be."""
+    parser = _Parser(
+        prog=prog,
+        usage="%(prog)s [--FLAG=VALUE ...]",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+        exit_on_error=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    for base in [b for b in (*kind.__mro__[1:], kind) if dataclasses.is_dataclass(b)]:
+        own = [name for name in inspect.get_annotations(base) if name in options_of(base)]
+        if not own:
+            continue
+        title = "options" if base is kind else f"{base.__name__.lower()} options"
+        group = parser.add_argument_group(title, base.__doc__ if base is not kind else None)
+        for name in own:
+            option = options_of(base)[name]
+            _add(group, name, option, defaults.get(name, option.default))
+    group = parser.add_argument_group("other options")
+    group.add_argument("--plugin", nargs="+", action="extend", metavar="FILE.py", help=_PLUGIN_HELP)
+    group.add_argument("-h", "--help", action="store_true", default=False, help="Show this and exit.")
+    return parser
 
 
-def _flags(build: Callable[..., object], prog: str) -> list[str]:
-    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
-        tyro.cli(build, prog=prog, args=["--help"], use_underscores=True, config=(tyro.conf.OmitArgPrefixes,))
-    return re.findall(r"(--\w+)", text.getvalue())
+def _add(group: Any, name: str, option: Option, default: Any) -> None:
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    note = "" if default is None or shown == "" else f" (default: {shown})"
+    note = " (required)" if default is REQUIRED else note
+    text = (option.help + note).replace("%", "%%")
+    if option.rule is FLAG:
+        group.add_argument(f"--{name}", f"--no_{name}", dest=name, action=_Switch, nargs=0, help=text)
+        return
+    metavar = option.rule.metavar if isinstance(option.rule.metavar, str) else option.rule.metavar()
+    many: Any = {"nargs": "*", "action": "extend"} if option.many else {}
+    group.add_argument(f"--{name}", metavar=metavar, help=text, **many)
+
+
+def _given(parser: _Parser, options: Mapping[str, Option], args: Sequence[str]) -> dict[str, Any]:
+    """What the arguments say, as text, by name."""
+    try:
+        namespace, rest = parser.parse_known_args([_underscored(arg) for arg in args])
+    except argparse.ArgumentError as error:
+        raise UserError(f"{error.argument_name}: {error.message}. See {parser.prog} --help.") from None
+    if rest:
+        flag = rest[0].split("=")[0]
+        if not flag.startswith("-"):
+            raise UserError(f"'{rest[0]}' follows no flag: write --FLAG={rest[0]}. See {parser.prog} --help.")
+        raise UserError(f"unknown flag {flag}.{_meant(flag, options)} See {parser.prog} --help.")
+    return vars(namespace)
+
+
+def _underscored(arg: str) -> str:
+    """--batch-size=3 as --batch_size=3."""
+    flag, *value = arg.split("=", 1)
+    return "=".join([flag[:2] + flag[2:].replace("-", "_"), *value]) if flag.startswith("--") else arg
+
+
+def _meant(flag: str, options: Mapping[str, Option]) -> str:
+    name = flag.strip("-").removeprefix("no_")
+    known = [option for option, found in options.items() if name in found.also]
+    found = known or [near for near in [nearest(name, [*options, "plugin", "help"])] if near]
+    return f" Did you mean {' or '.join(f'--{option}' for option in found)}?" if found else ""
+
+
+def _value(name: str, text: Any, option: Option) -> Any:
+    """The value that the text stands for."""
+    if option.rule is FLAG:
+        return text
+    try:
+        return [option.rule.read(x) for x in text] if option.many else option.rule.read(text)
+    except ValueError:
+        raise not_allowed(name, text, option.rule) from None
 
 
 def use_compilation_cache() -> None:

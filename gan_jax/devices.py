@@ -4,8 +4,9 @@ One way for any number of devices: a chunk is always mapped over all of them, ov
 speed of `jit`. The state is replicated in and out, without a leading device axis.
 """
 
-from collections.abc import Sequence
-from typing import TypeVar
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,75 +14,67 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gan_jax.config import Config
 from gan_jax.errors import UserError
+from gan_jax.parts import Parts
 from gan_jax.state import GanState
 from gan_jax.step import Metrics, make_train_step
+from gan_jax.storage import available_memory
 
 AXIS = "devices"
+
+# (images uint8 [N, H, W, C], labels int32 [N] or None), on every device.
+Data = tuple[Array, Array | None]
+# (state, data, stop) -> (the state at step `stop` at the latest, each step's metrics, every one [length])
+Chunk = Callable[[GanState, Data, int], tuple[GanState, Metrics]]
 
 Tree = TypeVar("Tree")
 
 
-class Chunk:
-    """Many training steps as one compiled program.
+def chunk(parts: Parts, length: int, devices: Sequence[jax.Device]) -> Chunk:
+    """Many training steps as one compiled program, the same one for equal arguments.
 
-    Calling `chunk(state, stop)` runs steps until `stop` (exclusive), at most `length` of them, and
-    returns the new state and each step's metrics, every one [length], of which those past `stop` are to
-    be ignored. The state is donated.
+    `chunk(state, data, stop)` runs steps until `stop` (exclusive), at most `length` of them, and returns the new
+    state and each step's metrics, of which those past `stop` are to be ignored. `parts.axis` must be `AXIS`.
+    The state that was given stays valid: whoever holds it may go on from it.
+
+    Raises `UserError` if the batch does not divide over the devices.
     """
-
-    def __init__(
-        self,
-        config: Config,
-        images: Array,
-        labels: Array | None,
-        length: int,
-        devices: Sequence[jax.Device],
-    ) -> None:
-        """Over images uint8 [N, H, W, C] and, for a conditional run, their labels int32 [N].
-
-        Raises `UserError` if the batch does not divide over the devices.
-        """
-        if config.batch_size % len(devices):
-            raise UserError(
-                f"--batch_size={config.batch_size} does not divide over {len(devices)} devices: give a multiple "
-                f"of {len(devices)}."
-            )
-        self.length = length
-        self._data = replicate((images, labels if config.conditional else None), devices)
-        self._rank = np.arange(len(devices))
-        # A run's last, shorter chunk is this same program and not another to compile. On a CPU the loop just ends
-        # earlier. An accelerator would ask the host after every step whether to go on: there the state stands still
-        # past `stop`, a selection that costs a CPU another pass over all weights (15% of a step of `conv`); on
-        # accelerators, which fuse more, it is not measured yet.
-        known_length = _needs_known_length(devices[0])
-        train_step = jax.jit(make_train_step(config, images.shape[1:], AXIS))  # traced once, below
-
-        def steps(
-            rank: Array, state: GanState, data: tuple[Array, Array | None], stop: Array
-        ) -> tuple[GanState, Metrics]:
-            del rank  # pmap needs one argument to map over
-
-            def step(i: Array, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
-                state, log = carry
-                new, metrics = train_step(state, *data)
-                if known_length:
-                    new = jax.tree.map(lambda a, b: jnp.where(state.step < stop, a, b), new, state)
-                return new, jax.tree.map(lambda column, x: column.at[i].set(x), log, metrics)
-
-            _, shapes = jax.eval_shape(train_step, state, *data)
-            log = jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), shapes)
-            count = length if known_length else jnp.clip(stop - state.step, 0, length)
-            return jax.lax.fori_loop(0, count, step, (state, log))
-
-        self._steps = jax.pmap(
-            steps, AXIS, in_axes=(0, None, None, None), out_axes=None, donate_argnums=1, devices=devices
+    if parts.batch_size % len(devices):
+        raise UserError(
+            f"--batch_size={parts.batch_size} does not divide over {len(devices)} devices: give a multiple "
+            f"of {len(devices)}."
         )
+    steps = _program(parts, length, tuple(devices), _needs_known_length(devices[0]))
+    rank = np.arange(len(devices))  # pmap needs one argument to map over
+    return lambda state, data, stop: steps(rank, state, data, np.int32(stop))
 
-    def __call__(self, state: GanState, stop: int) -> tuple[GanState, Metrics]:
-        """Run from `state.step` until `stop`, exclusive."""
-        return self._steps(self._rank, state, self._data, np.int32(stop))
+
+@functools.lru_cache(maxsize=32)
+def _program(
+    parts: Parts, length: int, devices: tuple[jax.Device, ...], known_length: bool
+) -> Callable[..., Any]:
+    # A run's last, shorter chunk is this same program and not another to compile. On a CPU the loop just ends
+    # earlier. An accelerator would ask the host after every step whether to go on: there the state stands still
+    # past `stop`, a selection that costs a CPU another pass over all weights (15% of a step of `conv`); on
+    # accelerators, which fuse more, it is not measured yet.
+    train_step = jax.jit(make_train_step(parts))  # traced once, below
+
+    def steps(rank: Array, state: GanState, data: Data, stop: Array) -> tuple[GanState, Metrics]:
+        del rank
+
+        def step(i: Array, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
+            state, log = carry
+            new, metrics = train_step(state, *data)
+            if known_length:
+                new = jax.tree.map(lambda a, b: jnp.where(state.step < stop, a, b), new, state)
+            return new, jax.tree.map(lambda column, x: column.at[i].set(x), log, metrics)
+
+        _, shapes = jax.eval_shape(train_step, state, *data)
+        log = jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), shapes)
+        count = length if known_length else jnp.clip(stop - state.step, 0, length)
+        return jax.lax.fori_loop(0, count, step, (state, log))
+
+    return jax.pmap(steps, AXIS, in_axes=(0, None, None, None), out_axes=None, devices=devices)
 
 
 def _needs_known_length(device: jax.Device) -> bool:
@@ -91,3 +84,21 @@ def _needs_known_length(device: jax.Device) -> bool:
 def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
     """A copy on every device. Placed as a chunk returns it, so that the second call finds the first's program."""
     return jax.device_put(tree, NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec()))
+
+
+def check_memory(num_bytes: int, devices: Sequence[jax.Device]) -> None:
+    """Raises `UserError` if images of so many bytes take more than half of what each device has left."""
+    free = _free_memory(devices)
+    if num_bytes > free / 2:
+        raise UserError(
+            f"the images take {num_bytes / 1e9:.2f} GB on each device, more than half of the {free / 1e9:.2f} GB that "
+            "are free: give fewer, a smaller --image_size, or --channels=1."
+        )
+
+
+def _free_memory(devices: Sequence[jax.Device]) -> int:
+    """Bytes that are left on each device; virtual ones of a CPU share the machine's memory."""
+    if devices[0].platform == "cpu":
+        return available_memory() // len(devices)
+    stats = [device.memory_stats() for device in devices]
+    return min(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats if s)

@@ -1,6 +1,6 @@
-"""The one exception for what a user can mend: bad input, a damaged file, a missing checkpoint.
+"""The exceptions for what a user can mend (`UserError`), and for a run whose numbers stop being finite.
 
-Every command catches it and prints its message on one line with exit code 2, without a traceback.
+Every command catches them and prints their message on one line, without a traceback.
 """
 
 import difflib
@@ -8,12 +8,23 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """What was wrong, what is allowed and what to do, in one line."""
+    """What was wrong, what is allowed and what to do, in one line. Commands end with exit code 2."""
 
 
-def unknown(kind: str, name: object, allowed: Iterable[str]) -> UserError:
-    """The error for a name that is in no registry; it suggests the nearest one that is."""
+class Diverged(Exception):
+    """The run met a number that is not finite; the message says at which step, and which. Exit code 1."""
+
+
+def unknown(kind: str, name: object, allowed: Iterable[str], hint: str | None = None) -> UserError:
+    """The error for a name that is in no registry; it gives the hint, or suggests the nearest name that is."""
     names = list(allowed)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return UserError(f"unknown {kind} '{name}'.{hint} Allowed: {', '.join(names)}.")
+    near = nearest(str(name), names)
+    hint = hint or (f"Did you mean '{near}'?" if near else None)
+    return UserError(f"unknown {kind} '{name}'.{f' {hint}' if hint else ''} Allowed: {', '.join(names)}.")
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that was probably meant, whatever the case of its letters; None if none is near."""
+    folded = {other.casefold().replace("-", "_"): other for other in names}
+    found = difflib.get_close_matches(name.casefold().replace("-", "_"), folded, n=1, cutoff=0.65)
+    return folded[found[0]] if found else None

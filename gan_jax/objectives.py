@@ -15,17 +15,22 @@ from jax import Array
 Loss = Callable[[Array, Array], Array]
 
 
+def probability(real_logits: Array, fake_logits: Array) -> tuple[Array, Array]:
+    """D's mean probability of real, for real and for generated images."""
+    return jnp.mean(jax.nn.sigmoid(real_logits)), jnp.mean(jax.nn.sigmoid(fake_logits))
+
+
 class Objective(NamedTuple):
     """A pair of losses, and how to read the logits as scores.
 
     d_loss, g_loss: (real_logits [B], fake_logits [B]) -> scalar, to be minimised.
     score: the same arguments -> (real_score, fake_score), two scalars that both approach ½ when the
-    discriminator can no longer tell real from fake.
+    discriminator can no longer tell real from fake; by default the mean of the logits' sigmoid.
     """
 
     d_loss: Loss
     g_loss: Loss
-    score: Callable[[Array, Array], tuple[Array, Array]]
+    score: Callable[[Array, Array], tuple[Array, Array]] = probability
 
 
 def _check(real_logits: Array, fake_logits: Array) -> None:
@@ -107,10 +112,6 @@ def relativistic_g_loss(real_logits: Array, fake_logits: Array) -> Array:
     return jnp.mean(jax.nn.softplus(real_logits - fake_logits))
 
 
-def _probability(real_logits: Array, fake_logits: Array) -> tuple[Array, Array]:
-    return jnp.mean(jax.nn.sigmoid(real_logits)), jnp.mean(jax.nn.sigmoid(fake_logits))
-
-
 def _raw(real_logits: Array, fake_logits: Array) -> tuple[Array, Array]:
     # Least squares drives the output itself to 1 and 0, and to ½ at its optimum.
     return jnp.mean(real_logits), jnp.mean(fake_logits)
@@ -124,10 +125,10 @@ def _relative(real_logits: Array, fake_logits: Array) -> tuple[Array, Array]:
 
 
 OBJECTIVES: dict[str, Objective] = {
-    "cross_entropy": Objective(cross_entropy_d_loss, non_saturating_g_loss, _probability),
-    "minimax": Objective(cross_entropy_d_loss, minimax_g_loss, _probability),
+    "cross_entropy": Objective(cross_entropy_d_loss, non_saturating_g_loss),
+    "minimax": Objective(cross_entropy_d_loss, minimax_g_loss),
     "least_squares": Objective(least_squares_d_loss, least_squares_g_loss, _raw),
     "wasserstein": Objective(wasserstein_d_loss, critic_g_loss, _relative),
-    "hinge": Objective(hinge_d_loss, critic_g_loss, _probability),
+    "hinge": Objective(hinge_d_loss, critic_g_loss),
     "relativistic": Objective(relativistic_d_loss, relativistic_g_loss, _relative),
 }

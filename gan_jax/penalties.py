@@ -1,33 +1,34 @@
 """Gradient penalties on the discriminator.
 
-Each is `penalty(d_apply, real, fake, key, *, axis=None) -> scalar`, unweighted, with `d_apply: images ->
-logits [B]` and images [B, ...] of any rank; `axis` names the device axis that the batch is sharded over, if
-any. To add one, write it and add an entry to `PENALTIES`, and its usual weight to `DEFAULT_WEIGHTS`.
+Each is `penalty(d_apply, real, fake, key) -> scalar`, unweighted, with `d_apply: images -> logits [B]` and images
+[B, ...] of any rank. One that draws noise, or reduces over the batch by more than a mean, also takes `axis=None`: the
+name of the device axis that the batch is sharded over, if any. To add one, write it and add an entry to `PENALTIES`,
+and to `DEFAULT_WEIGHTS` unless its usual weight is 1.
 
 D must not couple the images of a batch (no BatchNorm): one backward pass of the summed logits then
 gives every image's own gradient, without a vmap.
 """
 
+import inspect
 from collections.abc import Callable
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gan_jax import axis as devices
+from gan_jax import axis as over
 
 DApply = Callable[[Array], Array]
 
 
-class Penalty(Protocol):
-    """A penalty; `axis` names the device axis that the batch is sharded over, if any."""
+# `penalty(d_apply, real, fake, key) -> scalar`, which may also take `axis=None`.
+Penalty = Callable[..., Array]
 
-    def __call__(
-        self, d_apply: DApply, real: Array, fake: Array, key: Array, *, axis: str | None = None
-    ) -> Array:
-        """The penalty, a scalar."""
-        ...
+
+def apply(penalty: Penalty, d_apply: DApply, real: Array, fake: Array, key: Array, axis: str | None) -> Array:
+    """The penalty, told of the axis if it takes one."""
+    takes_axis = "axis" in inspect.signature(penalty).parameters
+    return penalty(d_apply, real, fake, key, **({"axis": axis} if takes_axis else {}))
 
 
 def _squared_norms(d_apply: DApply, images: Array) -> Array:
@@ -45,8 +46,8 @@ def _unit_norm(d_apply: DApply, images: Array) -> Array:
 
 def _uniform(key: Array, images: Array, shape: tuple[int, ...], axis: str | None) -> Array:
     """U(0, 1) of `shape` for each image, drawn for the global batch so that N devices use one's noise."""
-    batch = images.shape[0] * devices.size(axis)
-    return devices.local(jax.random.uniform(key, (batch, *shape), images.dtype), axis)
+    batch = images.shape[0] * over.size(axis)
+    return over.local(jax.random.uniform(key, (batch, *shape), images.dtype), axis)
 
 
 def gp(d_apply: DApply, real: Array, fake: Array, key: Array, *, axis: str | None = None) -> Array:
@@ -63,8 +64,8 @@ def dragan(d_apply: DApply, real: Array, fake: Array, key: Array, *, axis: str |
     u_key, alpha_key = jax.random.split(key)
     u = _uniform(u_key, real, real.shape[1:], axis)
     alpha = _uniform(alpha_key, real, (1,) * (real.ndim - 1), axis)
-    centred = real - devices.mean(jnp.mean(real), axis)
-    std = jnp.sqrt(devices.mean(jnp.mean(centred**2), axis))
+    centred = real - over.mean(jnp.mean(real), axis)
+    std = jnp.sqrt(over.mean(jnp.mean(centred**2), axis))
     return _unit_norm(d_apply, real + alpha * 0.5 * std * u)
 
 
@@ -80,4 +81,5 @@ def r2(d_apply: DApply, real: Array, fake: Array, key: Array, *, axis: str | Non
 
 PENALTIES: dict[str, Penalty] = {"gp": gp, "dragan": dragan, "r1": r1, "r2": r2}
 
-DEFAULT_WEIGHTS: dict[str, float] = {"gp": 10.0, "dragan": 10.0, "r1": 1.0, "r2": 1.0}
+# Of those whose papers weigh them by another number than 1.
+DEFAULT_WEIGHTS: dict[str, float] = {"gp": 10.0, "dragan": 10.0}

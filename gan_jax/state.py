@@ -1,17 +1,21 @@
 """The state of a run: everything that training changes, as one pytree of arrays, and how it starts."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
 from gan_jax.config import Config
-from gan_jax.data import DATASETS
-from gan_jax.models import MODELS, Networks, Spec
+from gan_jax.errors import UserError
+from gan_jax.parts import Parts
 from gan_jax.penalties import DEFAULT_WEIGHTS
 
 Params = Any  # a pytree of parameters, as Flax makes it
@@ -24,9 +28,12 @@ class GanState(flax.struct.PyTreeNode):
     key: the run's typed PRNG key; never changes, every draw is a function of (key, step).
     order: this epoch's permutation of the data set, int32 [N].
     g_params, d_params: parameters; g_stats, d_stats: the nets' other collections (BatchNorm's averages, …).
-    g_opt, d_opt: optimizer states, the learning rates and betas among them.
+    g_opt, d_opt: optimizer states.
     g_ema: the generator's variables (parameters and other collections) averaged, or None if the run keeps none.
-    hyperparams: the penalties' weights by name, and `clip`.
+    hyperparams: what members of a population may differ in, float32 [] each; see `hyperparams`.
+
+    Runs side by side share `step` alone: vmap with its axis None and every other's 0 keeps what depends on it a
+    scalar.
     """
 
     step: Array
@@ -47,51 +54,46 @@ class GanState(flax.struct.PyTreeNode):
         return {"params": self.g_params, **self.g_stats} if self.g_ema is None else self.g_ema
 
 
-def make_optimizers(config: Config) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """(G's, D's) optimizer. Their hyperparameters live in the state, so that runs side by side may differ.
+def hyperparams(config: Config, total_steps: int) -> dict[str, Array]:
+    """The numbers of a config that its program takes as arrays: rates, decays, weights, clipping.
 
-    RMSProp is PyTorch's (and the WGAN paper's): the epsilon outside the square root.
+    Only those in use, so that the states of equal runs are equal: a constant schedule knows no length.
     """
-
-    def make(learning_rate: float) -> optax.GradientTransformation:
-        if config.optimizer == "adam":
-            return optax.inject_hyperparams(optax.adam, static_args=("eps", "eps_root"))(
-                learning_rate=learning_rate, b1=config.beta1, b2=config.beta2, eps=1e-8, eps_root=0.0
-            )
-        return optax.inject_hyperparams(
-            optax.rmsprop, static_args=("eps", "initial_scale", "eps_in_sqrt", "momentum", "bias_correction")
-        )(learning_rate=learning_rate, decay=config.beta2, eps=1e-8, initial_scale=0.0, eps_in_sqrt=False)
-
-    return make(config.g_learning_rate), make(config.d_learning_rate)
-
-
-def make_networks(config: Config, image_shape: tuple[int, ...], axis: str | None = None) -> Networks:
-    """The run's generator and discriminator for images of this shape [H, W, C], sharded over `axis` if it is given."""
-    height, width, channels = image_shape
-    spec = Spec(
-        image_shape=(height, width, channels),
-        num_classes=DATASETS[config.dataset].num_classes if config.conditional else None,
-        spectral_norm=config.spectral_norm,
-        dtype=jnp.dtype(config.dtype),
-        axis=axis,
-    )
-    return MODELS[config.model](spec)
+    weights = {
+        f"{name}_weight": config.penalty_weight or DEFAULT_WEIGHTS.get(name, 1.0) for name in config.penalty
+    }
+    optional = {"ema": config.ema, "clip": config.clip, "grad_clip": config.grad_clip}
+    values = {
+        "g_learning_rate": config.g_learning_rate,
+        "d_learning_rate": config.d_learning_rate,
+        "beta1": config.beta1,
+        "beta2": config.beta2,
+        **{name: value for name, value in optional.items() if value},
+        **weights,
+        **({} if config.schedule == "constant" else {"total_steps": total_steps}),
+    }
+    return {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
 
 
-def init(config: Config, image_shape: tuple[int, ...], num_images: int) -> GanState:
-    """The state before the first step, for a data set of `num_images` images of `image_shape` [H, W, C]."""
-    # One program: op by op this takes a second of every start.
-    return jax.jit(lambda: _init(config, image_shape, num_images))()
+def optimizers(
+    parts: Parts, hyperparams: Mapping[str, Array]
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """(G's, D's) optimizer with these hyperparameters, which may be traced."""
+    rates = hyperparams["g_learning_rate"], hyperparams["d_learning_rate"]
+    g, d = (parts.optimizer(rate, hyperparams["beta1"], hyperparams["beta2"]) for rate in rates)
+    return g, d
 
 
-def _init(config: Config, image_shape: tuple[int, ...], num_images: int) -> GanState:
-    nets = make_networks(config, image_shape)
-    key, g_key, d_key = jax.random.split(jax.random.key(config.seed), 3)
-    labels = jnp.zeros(1, jnp.int32) if config.conditional else None
-    g_params, g_stats = _init_net(nets.generator, g_key, jnp.zeros((1, config.z_dim)), labels)
-    d_params, d_stats = _init_net(nets.discriminator, d_key, jnp.zeros((1, *image_shape)), labels)
-    g_optimizer, d_optimizer = make_optimizers(config)
-    weights = {name: config.penalty_weight or DEFAULT_WEIGHTS[name] for name in config.penalty}
+@partial(jax.jit, static_argnums=(0, 3))  # one program: op by op this takes a second of every start
+def init(parts: Parts, hyperparams: dict[str, Array], seed: ArrayLike, num_images: int) -> GanState:
+    """The state before the first step, for a data set of so many images.
+
+    `hyperparams` and `seed` may be arrays, so that any number of members is made by one program.
+    """
+    key, g_key, d_key = jax.random.split(jax.random.key(seed), 3)
+    g_params, g_stats = _init_net(parts.generator, g_key, *parts.g_inputs(1))
+    d_params, d_stats = _init_net(parts.discriminator, d_key, *parts.d_inputs(1))
+    g_optimizer, d_optimizer = optimizers(parts, hyperparams)
     return GanState(
         step=jnp.zeros((), jnp.int32),
         key=key,
@@ -102,11 +104,45 @@ def _init(config: Config, image_shape: tuple[int, ...], num_images: int) -> GanS
         d_stats=d_stats,
         g_opt=g_optimizer.init(g_params),
         d_opt=d_optimizer.init(d_params),
-        g_ema={"params": g_params, **g_stats} if config.ema else None,
-        hyperparams={name: jnp.float32(x) for name, x in {**weights, "clip": config.clip}.items()},
+        g_ema={"params": g_params, **g_stats} if parts.ema else None,
+        hyperparams=hyperparams,
     )
 
 
 def _init_net(net: nn.Module, key: Array, x: Array, labels: Array | None) -> tuple[Params, Params]:
     stats = dict(net.init(key, x, labels))
     return stats.pop("params"), stats
+
+
+def to_arrays(state: GanState) -> dict[str, np.ndarray]:
+    """The state's arrays on the host, by their path in it."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    data = [jax.random.key_data(x) if _is_key(x) else x for _, x in leaves]
+    names = [jax.tree_util.keystr(path) for path, _ in leaves]
+    return dict(zip(names, map(np.asarray, jax.device_get(data)), strict=True))
+
+
+def from_arrays(like: GanState, arrays: Mapping[str, np.ndarray]) -> GanState:
+    """The state that `to_arrays` gave, in the tree and the shapes of `like`: a state, or its `jax.eval_shape`.
+
+    Raises:
+      UserError: where an array is missing, or of another shape or type.
+    """
+    paths, structure = jax.tree_util.tree_flatten_with_path(like)
+    leaves = []
+    for path, leaf in paths:
+        name = jax.tree_util.keystr(path)
+        if name not in arrays:
+            raise UserError(f"it has no {name}: another config or version wrote it")
+        array = jnp.asarray(arrays[name])
+        made = jax.random.wrap_key_data(array) if _is_key(leaf) else array
+        if (made.shape, made.dtype) != (leaf.shape, leaf.dtype):
+            raise UserError(
+                f"its {name} is {made.dtype} {list(made.shape)}, and this config's {leaf.dtype} {list(leaf.shape)}"
+            )
+        leaves.append(made)
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _is_key(leaf: Array | jax.ShapeDtypeStruct) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,36 @@
+"""Advice on configs that are allowed, and known not to train well or not fast."""
+
+import jax
+
+from gan_jax.config import PRESETS, Config
+
+# The preset that keeps D in bounds for a loss that needs it: without, these two collapse on real MNIST.
+_CONSTRAINED = {"wasserstein": "wgan_gp", "relativistic": "r3gan"}
+
+# What WGAN's clipping takes on convolutional nets without BatchNorm, by trial on MNIST with `conv_small`.
+CONV_CLIP = 0.03
+CONV_WGAN_FLAGS = (f"--clip={CONV_CLIP}", "--g_learning_rate=5e-4", "--d_learning_rate=5e-4")
+
+
+def advice(config: Config) -> str | None:
+    """A line for such a config, else None."""
+    slow = config.dtype == "bfloat16" and jax.default_backend() == "cpu"
+    speed = "--dtype=bfloat16 is for GPU and TPU: on a CPU it is slower than float32." if slow else None
+    return " ".join(filter(None, (speed, _on_bounds(config)))) or None
+
+
+def _on_bounds(config: Config) -> str | None:
+    if config.loss not in _CONSTRAINED or config.penalty or config.spectral_norm:
+        return None
+    if config.loss == "wasserstein" and config.model != "mlp" and 0 < config.clip < CONV_CLIP:
+        return (
+            f"--clip={config.clip:g} is for critics with BatchNorm, and leaves these nets' samples grey: "
+            f"give {' '.join(CONV_WGAN_FLAGS)}."
+        )
+    if config.clip:
+        return None
+    preset = _CONSTRAINED[config.loss]
+    return (
+        f"the {config.loss} loss with nothing that bounds D collapses: "
+        f"add --penalty {' '.join(PRESETS[preset].penalty)}, or take --preset={preset}."
+    )
