@@ -1,3 +1,85 @@
-"""gan_jax: GANs in JAX, Flax and Optax on MNIST-sized images."""
+"""gan_jax: GANs in JAX, Flax and Optax on MNIST-sized images.
+
+    import gan_jax
+
+    for gan in gan_jax.fit(gan_jax.Config(loss="hinge", epochs=2), progress=True):
+        pass
+    gan.grid()
+
+Importing it is quick: JAX is loaded by the first name that is used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gan_jax.config import PRESETS, Config
+    from gan_jax.data import DATASETS
+    from gan_jax.errors import Diverged, UserError
+    from gan_jax.gan import Gan, load
+    from gan_jax.models import MODELS, Networks, Spec
+    from gan_jax.objectives import OBJECTIVES, Objective
+    from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
+    from gan_jax.penalties import DEFAULT_WEIGHTS, PENALTIES
+    from gan_jax.plugins import load_plugin
+    from gan_jax.training import fit
+
+# Name -> the module that has it, imported when the name is first used (PEP 562).
+_HOMES = {
+    "DATASETS": "data",
+    "DEFAULT_WEIGHTS": "penalties",
+    "Config": "config",
+    "Diverged": "errors",
+    "Gan": "gan",
+    "MODELS": "models",
+    "Networks": "models",
+    "OBJECTIVES": "objectives",
+    "OPTIMIZERS": "optimizers",
+    "Objective": "objectives",
+    "PENALTIES": "penalties",
+    "PRESETS": "config",
+    "SCHEDULES": "optimizers",
+    "Spec": "models",
+    "UserError": "errors",
+    "fit": "training",
+    "load": "gan",
+    "load_plugin": "plugins",
+}
+_MODULES = ("data", "evaluation", "features", "metrics", "objectives", "penalties")
+
+__all__ = [
+    "DATASETS",
+    "DEFAULT_WEIGHTS",
+    "MODELS",
+    "OBJECTIVES",
+    "OPTIMIZERS",
+    "PENALTIES",
+    "PRESETS",
+    "SCHEDULES",
+    "Config",
+    "Diverged",
+    "Gan",
+    "Networks",
+    "Objective",
+    "Spec",
+    "UserError",
+    "__version__",
+    "fit",
+    "load",
+    "load_plugin",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"gan_jax.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gan_jax' has no attribute '{name}'")
+    globals()[name] = found = getattr(importlib.import_module(f"gan_jax.{_HOMES[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES])

@@ -23,7 +23,8 @@ from jax import Array
 from orbax.checkpoint import v1 as ocp
 
 from gan_jax.errors import UserError
-from gan_jax.state import GanState
+
+GanState = Any
 
 KEPT = 3
 

@@ -5,6 +5,7 @@ speed of `jit`. The state is replicated in and out, without a leading device axi
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -36,14 +37,7 @@ def chunk(parts: Parts, length: int, devices: Sequence[jax.Device]) -> Chunk:
     `chunk(state, data, stop)` runs steps until `stop` (exclusive), at most `length` of them, and returns the new
     state and each step's metrics, of which those past `stop` are to be ignored. `parts.axis` must be `AXIS`.
     The state that was given stays valid: whoever holds it may go on from it.
-
-    Raises `UserError` if the batch does not divide over the devices.
     """
-    if parts.batch_size % len(devices):
-        raise UserError(
-            f"--batch_size={parts.batch_size} does not divide over {len(devices)} devices: give a multiple "
-            f"of {len(devices)}."
-        )
     steps = _program(parts, length, tuple(devices), _needs_known_length(devices[0]))
     rank = np.arange(len(devices))  # pmap needs one argument to map over
     return lambda state, data, stop: steps(rank, state, data, np.int32(stop))
@@ -86,8 +80,13 @@ def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
     return jax.device_put(tree, NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec()))
 
 
-def check_memory(num_bytes: int, devices: Sequence[jax.Device]) -> None:
-    """Raises `UserError` if images of so many bytes take more than half of what each device has left."""
+def check(parts: Parts, num_bytes: int, devices: Sequence[jax.Device]) -> None:
+    """Raises `UserError` if the batch does not divide over the devices, or so many bytes of images do not fit."""
+    if parts.batch_size % len(devices):
+        raise UserError(
+            f"--batch_size={parts.batch_size} does not divide over {len(devices)} devices: give a multiple "
+            f"of {len(devices)}."
+        )
     free = _free_memory(devices)
     if num_bytes > free / 2:
         raise UserError(
@@ -96,9 +95,9 @@ def check_memory(num_bytes: int, devices: Sequence[jax.Device]) -> None:
         )
 
 
-def _free_memory(devices: Sequence[jax.Device]) -> int:
-    """Bytes that are left on each device; virtual ones of a CPU share the machine's memory."""
+def _free_memory(devices: Sequence[jax.Device]) -> float:
+    """Bytes that are left on each device; a CPU's virtual ones share the machine's memory."""
     if devices[0].platform == "cpu":
-        return available_memory() // len(devices)
+        return available_memory() / len(devices)
     stats = [device.memory_stats() for device in devices]
-    return min(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats if s)
+    return min((s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats if s), default=math.inf)

@@ -1,8 +1,9 @@
 """Generator and discriminator pairs, in Flax linen.
 
 A generator maps z [B, z_dim] to images [B, H, W, C] in [−1, 1]; a discriminator maps images to logits [B]. Both
-take, for conditional GANs, labels [B], and `train`: whether batch statistics are used and state is moved on.
-To add a pair, write two modules and add a function to `MODELS` that builds them.
+take, for conditional GANs, labels [B], and `train`: whether batch statistics are used, state is moved on and dropout
+drops (its rng is "dropout"). To add a pair, write two modules and add a function to `MODELS` that builds them;
+`with_label` and `judged` make them conditional.
 """
 
 import dataclasses
@@ -46,8 +47,11 @@ class Spec:
 LABEL_FEATURES = 32  # width of the generator's class embedding
 
 
-def _with_label(spec: Spec, z: Array, labels: Array | None) -> Array:
-    """z, followed by the embedding of its class where there is one."""
+def with_label(spec: Spec, z: Array, labels: Array | None) -> Array:
+    """z [B, z_dim], followed by the embedding of its class [B, 32] if `spec` has classes; called in a generator.
+
+    Raises ValueError if there are classes and no labels.
+    """
     if spec.num_classes is None:
         return z
     if labels is None:
@@ -57,9 +61,10 @@ def _with_label(spec: Spec, z: Array, labels: Array | None) -> Array:
     return jnp.concatenate([z, embed(jax.nn.one_hot(labels, spec.num_classes))], -1)
 
 
-def _logits(spec: Spec, head: nn.Module, features: Array, labels: Array | None, train: bool) -> Array:
-    """D's output [B] from its last features [B, F]; given labels, by projection: Miyato & Koyama 2018, eq. 5.
+def judged(spec: Spec, head: nn.Module, features: Array, labels: Array | None, train: bool) -> Array:
+    """D's output [B] from its last features [B, F], by `head`, a `layers.Dense(1)`; called in a discriminator.
 
+    If `spec` has classes, by projection: Miyato & Koyama 2018, eq. 5. Raises ValueError if there are no labels then.
     In float32: in bfloat16 a logit of 16 is known to but 0.1, and Wasserstein's drift far higher.
     """
     logits = head(features, update=train)[:, 0]
@@ -101,7 +106,7 @@ class MLPGenerator(nn.Module):
     def __call__(self, z: Array, labels: Array | None = None, *, train: bool = False) -> Array:
         """Images [B, H, W, C] from z [B, z_dim]."""
         dtype, shape = self.spec.dtype, self.spec.image_shape
-        x = _with_label(self.spec, z, labels)
+        x = with_label(self.spec, z, labels)
         x = nn.leaky_relu(Dense(self.hidden, dtype=dtype, **_torch_uniform(x.shape[-1]))(x), 0.2)
         x = Dense(math.prod(shape), dtype=dtype, **_torch_uniform(self.hidden))(x)
         return jnp.tanh(x.astype(jnp.float32)).reshape(z.shape[0], *shape)
@@ -120,7 +125,7 @@ class MLPDiscriminator(nn.Module):
         layer = functools.partial(Dense, spectral_norm=self.spec.spectral_norm, dtype=self.spec.dtype)
         x = layer(self.hidden, **_torch_uniform(x.shape[-1]))(x, update=train)
         head = layer(1, dtype=jnp.float32, **_torch_uniform(self.hidden))
-        return _logits(self.spec, head, nn.leaky_relu(x, 0.2), labels, train)
+        return judged(self.spec, head, nn.leaky_relu(x, 0.2), labels, train)
 
 
 def mlp(spec: Spec) -> Networks:
@@ -154,7 +159,7 @@ class ConvGenerator(nn.Module):
             norm = nn.BatchNorm(not train, momentum=0.9, dtype=dtype, axis_name=self.spec.axis)
             return nn.relu(norm(x))
 
-        x = norm_relu(Dense(1024 // self.shrink, **options)(_with_label(self.spec, z, labels)))
+        x = norm_relu(Dense(1024 // self.shrink, **options)(with_label(self.spec, z, labels)))
         x = norm_relu(Dense(height // 4 * (width // 4) * (128 // self.shrink), **options)(x))
         x = x.reshape(z.shape[0], height // 4, width // 4, -1)
         x = norm_relu(StridedConvTranspose(64 // self.shrink, **options)(x))
@@ -184,7 +189,7 @@ class ConvDiscriminator(nn.Module):
         x = nn.leaky_relu(StridedConv(128 // self.shrink, **options)(x, update=train), 0.2)
         x = x.reshape(x.shape[0], -1)
         x = nn.leaky_relu(Dense(1024 // self.shrink, **options)(x, update=train), 0.2)
-        return _logits(self.spec, Dense(1, **options | {"dtype": jnp.float32}), x, labels, train)
+        return judged(self.spec, Dense(1, **options | {"dtype": jnp.float32}), x, labels, train)
 
 
 def conv(spec: Spec, shrink: int = 1) -> Networks:

@@ -174,7 +174,7 @@ def _check_nets(model: str, parts: Parts, plain: Networks | None) -> None:
             )
 
 
-def _depends(net: nn.Module, variables: object, x: Array, labels: Array) -> bool:
+def _depends(net: nn.Module, variables: object, x: Array, labels: Array | None) -> bool:
     """Whether any output of the net is computed from its labels: the trace is followed from them on."""
     closed = jax.make_jaxpr(lambda labels, variables, x: net.apply(variables, x, labels))(
         labels, variables, x

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import json
-import math
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,21 +10,25 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
+from gan_jax import pictures
 from gan_jax.config import Config
 from gan_jax.errors import UserError
-from gan_jax.workdir import write_atomically
+from gan_jax.plan import Plan
+from gan_jax.storage import replacing, write_atomically
 
-Row = dict[str, Any]
-
-COLUMNS = 8  # images in a row of a run's grids, as in the tutorial's program
+LogRow = dict[str, Any]
 
 
 def warn(message: str) -> None:
     """One line on standard error, above the progress bar if there is one."""
     tqdm.write(f"warning: {message}", file=sys.stderr)
+
+
+def note(message: str) -> None:
+    """One line on standard error that is no warning."""
+    tqdm.write(message, file=sys.stderr)
 
 
 def error(message: str) -> None:
@@ -39,44 +42,10 @@ def check_tensorboard(wanted: bool) -> None:
         raise UserError("--tensorboard needs tensorboardX: pip install 'gan_jax[tensorboard]'.")
 
 
-def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
-    """Images uint8 [N, H, W, C] as one picture [rows·(H+gap)+gap, columns·(W+gap)+gap, C], on black.
-
-    `columns` is ⌈√N⌉ unless given.
-    """
-    num, height, width, channels = images.shape
-    columns = columns or math.ceil(math.sqrt(num))
-    rows = -(-num // columns)
-    picture = np.zeros((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), np.uint8)
-    for i, image in enumerate(images):
-        top, left = (gap + i // columns * (height + gap), gap + i % columns * (width + gap))
-        picture[top : top + height, left : left + width] = image
-    return picture
-
-
 def save_grid(path: Path, images: np.ndarray, columns: int | None = None) -> None:
     """Write a grid of uint8 images [N, H, W, 1 or 3] as PNG, of ⌈√N⌉ columns unless given."""
-    picture = grid(images, columns)
-    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path, "PNG")
-
-
-def plot_losses(rows: list[Row], path: Path, title: str) -> None:
-    """Both losses, and D's mean score on real and fake, over the steps of a run, as a PNG."""
-    # Imported here: it takes half a second, which the start of a run should not wait for.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    losses, scores = figure.subplots(2, 1, sharex=True)
-    steps = [row["step"] for row in rows]
-    for axes, names in ((losses, ("d_loss", "g_loss")), (scores, ("real_score", "fake_score"))):
-        for name in names:
-            axes.plot(steps, [row[name] for row in rows], label=name, linewidth=1)
-        axes.legend(loc="best")
-        axes.grid(alpha=0.3)
-    scores.axhline(0.5, color="grey", linestyle="--", linewidth=1)
-    losses.set(title=title, ylabel="loss")
-    scores.set(xlabel="step", ylabel="D's mean score (½: cannot tell)")
-    figure.savefig(path, dpi=120, format="png")
+    with replacing(path) as new:
+        pictures.grid(images, columns).save(new, "PNG")
 
 
 class Report:
@@ -85,16 +54,15 @@ class Report:
     Use it as a context manager. Pictures are drawn on a thread of their own, off the critical path.
     """
 
-    def __init__(self, folder: Path, config: Config, *, start: int, total: int, epochs: int) -> None:
-        """A run that goes on at step `start` and ends at `total`. Later rows of an earlier try are dropped."""
-        self._folder = folder
+    def __init__(self, folder: Path, config: Config, plan: Plan, start: int) -> None:
+        """A run that goes on at step `start`. Later rows of an earlier try are dropped."""
+        self._folder, self._plan = folder, plan
         (folder / "samples").mkdir(exist_ok=True)
-        self._epochs = epochs
         self._writer = _tensorboard_writer(folder, start) if config.tensorboard else None
-        self.rows = _read_rows(folder / "metrics.jsonl", start)
+        self.rows = read_rows(folder / "metrics.jsonl", start)
         write_atomically(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
         self._metrics = (folder / "metrics.jsonl").open("a")
-        self._bar = tqdm(total=total, initial=start, unit="step", disable=None, dynamic_ncols=True)
+        self._bar = tqdm(total=plan.total, initial=start, unit="step", disable=None, dynamic_ncols=True)
         self._painter = ThreadPoolExecutor(1)
         self._painted: list[Future[None]] = []
 
@@ -112,31 +80,31 @@ class Report:
         if error is None:
             self._check_painted()
 
-    def log(self, row: Row, batches: int) -> None:
-        """One chunk's means: a line in the log and in `metrics.jsonl`; `batches` are those of an epoch."""
+    def log(self, row: LogRow) -> None:
+        """One chunk's means: a line in the log and in `metrics.jsonl`."""
         self.rows.append(row)
         self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
         self._metrics.flush()
-        epoch, d_loss, g_loss = row["epoch"], row["d_loss"], row["g_loss"]
+        epoch, step, d_loss, g_loss = row["epoch"], row["step"], row["d_loss"], row["g_loss"]
         losses = f"D Loss: {d_loss:.4f}, G Loss: {g_loss:.4f}"
-        tqdm.write(
-            f"Epoch [{epoch}/{self._epochs}], Step [{row['batch']}/{batches}], {losses}", file=sys.stdout
-        )
-        self._bar.set_description(f"epoch {epoch}/{self._epochs}", refresh=False)
+        position = f"Epoch [{epoch}/{self._plan.epochs}], Step [{step}/{self._plan.total}]"
+        tqdm.write(f"{position}, {losses}", file=sys.stdout)
+        self._bar.set_description(f"epoch {epoch}/{self._plan.epochs}", refresh=False)
         self._bar.set_postfix_str(f"D {d_loss:.3f}, G {g_loss:.3f}", refresh=False)
-        self._bar.update(row["step"] - self._bar.n)
+        self._bar.update(step - self._bar.n)
         if self._writer is not None:
             for name, value in row.items():
                 if isinstance(value, float):
-                    self._writer.add_scalar(name, value, row["step"])
+                    self._writer.add_scalar(name, value, step)
 
-    def samples(self, row: Row, images: np.ndarray, columns: int | None) -> None:
-        """The fixed latents' images after a chunk, as samples/sample_{epoch}_{batch}.png."""
-        path = self._folder / "samples" / f"sample_{row['epoch']}_{row['batch']}.png"
+    def samples(self, row: LogRow, images: np.ndarray, columns: int | None) -> None:
+        """The fixed latents' images after a chunk, as samples/sample_{epoch}_{batch}.png, in order of their names."""
+        path = self._folder / "samples" / f"sample_{row['epoch']:04}_{row['batch']:06}.png"
         self._painted.append(self._painter.submit(save_grid, path, images, columns))
         self._check_painted(wait=False)
         if self._writer is not None:
-            self._writer.add_image("samples", grid(images, columns), row["step"], dataformats="HWC")
+            picture = pictures.mosaic(images, columns)
+            self._writer.add_image("samples", picture, row["step"], dataformats="HWC")
 
     def _check_painted(self, *, wait: bool = True) -> None:
         """Raise what went wrong on the painter's thread: a full disk must not pass unnoticed."""
@@ -146,8 +114,8 @@ class Report:
             future.result()
 
 
-def _read_rows(path: Path, stop: int) -> list[Row]:
-    """The rows up to step `stop`; a line that a killed run wrote only half of is dropped."""
+def read_rows(path: Path, stop: int) -> list[LogRow]:
+    """The rows of a log up to step `stop`; a line that a killed run wrote only half of is dropped."""
     rows = []
     for line in path.read_bytes().splitlines() if path.exists() else []:
         with contextlib.suppress(ValueError, TypeError, KeyError):

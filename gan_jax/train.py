@@ -4,11 +4,12 @@
     python -m gan_jax.train --preset=wgan_gp --epochs=20 --workdir=runs/my-run
 
 Rerun the same command to resume. Expect recognisable digits of all ten classes in a few minutes on two
-cores; `python -m gan_jax.train --help` lists the options. This file only wires the others together.
+cores; `python -m gan_jax.train --help` lists the options. This file only wires the others together: `fit` trains,
+`Report` shows, `Checkpoints` keeps.
 """
 
 import contextlib
-import math
+import os
 import signal
 import threading
 import time
@@ -17,187 +18,102 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import __version__, cli, config, data, devices, report, sample, state, workdir
+from gan_jax import __version__, cli, config, data, generate, pictures, report, workdir
+from gan_jax.advice import advice
 from gan_jax.checkpoint import Checkpoints, NonFiniteState
-from gan_jax.config import Config, to_json
-from gan_jax.errors import UserError
+from gan_jax.config import Config
+from gan_jax.errors import Diverged, UserError
 from gan_jax.evaluation.protocol import Evaluator, bar
-from gan_jax.report import COLUMNS, Report, Row
-from gan_jax.state import GanState
-from gan_jax.step import batches_per_epoch
-
-
-class Diverged(Exception):
-    """The run met a number that is not finite; the message says where, and what is left."""
-
-
-def total_steps(config: Config, num_images: int) -> int:
-    """Generator updates in the whole run: `steps`, or as many as fit into `epochs` passes over the data."""
-    return config.steps or max(1, config.epochs * batches_per_epoch(config, num_images) // config.d_steps)
+from gan_jax.gan import Gan, restored
+from gan_jax.parts import Facts, facts_of
+from gan_jax.report import LogRow, Report
+from gan_jax.state import to_arrays
+from gan_jax.training import fit, prepare
 
 
 class Stopped(Exception):
     """The run was asked to stop by a signal, and saved first."""
 
-    def __init__(self, step: int, total: int, number: int) -> None:
-        """At `step` of `total`, by signal `number`."""
-        super().__init__(f"Stopped at step {step} of {total}; rerun the same command to go on.")
+    def __init__(self, gan: Gan, number: int) -> None:
+        """At the step of `gan`, by signal `number`."""
+        super().__init__(f"Stopped at step {gan.step} of {gan.plan.total}; rerun the same command to go on.")
         self.exit_code = 128 + number  # the shell's convention, so that `train && …` does not go on
 
 
-class Run:
-    """A training run: the loop on the host around the chunks on the device."""
+class Loop:
+    """What happens to each chunk that `fit` yields: it is read, shown, evaluated and saved when that is due."""
 
-    def __init__(self, config: Config) -> None:
-        """Load the data and build the program. Raises `UserError` before anything is written."""
-        self.config = config
-        images, labels = data.load(config.dataset, "train", config.data_dir)
-        if config.batch_size > len(images):
-            raise UserError(
-                f"--batch_size={config.batch_size} is more than the {len(images)} images there are."
-            )
-        self.images = images
-        self.devices = jax.devices()
-        self.total = total_steps(config, len(images))
-        self.epochs = math.ceil(self.total * config.d_steps / batches_per_epoch(config, len(images)))
-        if self.total * config.d_steps >= 2**31:
-            raise UserError(
-                f"{self.total} steps of {config.d_steps} D updates are more than 2147483647 updates."
-            )
-        length = min(self.total, *self._periods)
-        self.chunk = devices.Chunk(config, jnp.asarray(images), jnp.asarray(labels), length, self.devices)
-        self.generate = sample.make_generate(config, images.shape[1:])
-        self.num_samples = sample.grid_size(config)
-        self.labels = sample.classes(config, self.num_samples)
-        self.grid = sample.batches(sample.latents(config, config.seed, self.num_samples), self.labels)
-        # Seed 1: evaluate's default is 0, and the best should not be reported on the samples it was chosen by.
-        self.evaluator = Evaluator(config.dataset, config.data_dir, seed=1) if config.eval_every else None
-
-    def start(self, checkpoints: Checkpoints) -> GanState:
-        """The newest checkpoint's state, or a fresh one, on the devices."""
-        fresh = state.init(self.config, self.images.shape[1:], len(self.images))
-        restored = checkpoints.restore(fresh, warn=report.warn)
-        if restored is not None:
-            if restored.step > self.total:
-                raise UserError(
-                    f"the run in this workdir is at step {restored.step}, past the {self.total} asked for: "
-                    "give more --epochs or --steps, or another --workdir."
-                )
-            checkpoints.set_aside_after(int(restored.step))
-        return devices.replicate(fresh if restored is None else restored, self.devices)
-
-    def loop(self, gan: GanState, checkpoints: Checkpoints, log: Report) -> GanState:
-        """Train to the end; raises Stopped at a signal. The last state is saved either way."""
-        step = int(gan.step)
-        unread = None  # the chunk whose numbers have yet to be read, while the device runs the next
+    def __init__(self, checkpoints: Checkpoints, log: Report, evaluator: Evaluator | None) -> None:
+        """Of a run with these."""
+        self._checkpoints, self._log, self._evaluator = checkpoints, log, evaluator
+        # A chunk and its grid, whose numbers have yet to be read while the device runs the next.
+        self._unread: tuple[Gan, list[jax.Array]] | None = None
         self._clock = time.perf_counter()
-        with _signals() as received:
-            while step < self.total and not received:
-                begin, step = step, self._next_stop(step)
-                gan, metrics = self.chunk(gan, step)
-                grid = self.samples(gan)
-                if unread:
-                    self._read(unread, checkpoints, log, {})
-                unread = (begin, step, metrics, grid)
-                evaluate = self._evaluation_due(begin, step)
-                if evaluate or any(step % every == 0 for every in self._periods[1:]):
-                    score = self._evaluate(gan) if evaluate else {}
-                    self._read(unread, checkpoints, log, score)
-                    unread = None
-                    self._save(gan, checkpoints, *score.values())
-            if unread:
-                self._read(unread, checkpoints, log, {})
-                self._save(gan, checkpoints)
-        if step < self.total:
-            raise Stopped(step, self.total, received[0])
-        return gan
 
-    def samples(self, gan: GanState) -> list[jax.Array]:
-        """The fixed latents' images, in batches as `sample.draw` makes them, still on the device."""
-        return [self.generate(gan.sampling_variables, *batch) for batch in self.grid]
+    def take(self, gan: Gan) -> None:
+        """A chunk that the device has just begun."""
+        grid = _grid(gan)
+        self.read({})
+        self._unread = gan, grid
+        assert gan.log is not None
+        evaluate = gan.plan.evaluates(gan.log.begin, gan.step)
+        if evaluate or gan.plan.saves(gan.step):
+            score = self._evaluate(gan) if evaluate else {}
+            self.read(score)
+            self.save(gan, *score.values())
 
-    def arranged(self, samples: list[jax.Array]) -> tuple[np.ndarray, int | None]:
-        """What `samples` gave, on the host, in the order and columns of a grid."""
-        images = np.concatenate(samples)[: self.num_samples]
-        return sample.arranged(self.config, images, self.labels)
+    def read(self, score: dict[str, float]) -> None:
+        """Wait for the chunk that was taken, if it is not read yet, and show its numbers."""
+        if self._unread is None:
+            return
+        (gan, grid), self._unread = self._unread, None
+        assert gan.log is not None
+        metrics = gan.metrics
+        now = time.perf_counter()
+        row: LogRow = {
+            "step": gan.step,
+            "epoch": gan.epoch,
+            "batch": gan.plan.batch(gan.step),
+            **metrics,
+            **score,
+        }
+        row["steps_per_s"] = round((gan.step - gan.log.begin) / (now - self._clock), 2)
+        self._clock = now
+        self._log.log(row)
+        self._log.samples(row, *_arranged(gan, grid))
 
-    @property
-    def _periods(self) -> list[int]:
-        """Steps between two logs, and between two checkpoints of either kind."""
-        every = (self.config.log_every, self.config.checkpoint_every, self.config.keep_every)
-        return [n for n in every if n]
+    def save(self, gan: Gan, score: float | None = None) -> None:
+        """Keep a checkpoint. Raises `Diverged` if an array of the state is not finite."""
+        try:
+            self._checkpoints.save(to_arrays(gan.state), gan.step, score)
+        except NonFiniteState as error:
+            raise Diverged(f"step {gan.step}: {error} is not finite") from error
 
-    def _next_stop(self, step: int) -> int:
-        """Where the chunk that begins at `step` ends: at the next multiple of any of the periods."""
-        return min(self.total, step + self.chunk.length, *((step // n + 1) * n for n in self._periods))
-
-    def _evaluation_due(self, begin: int, step: int) -> bool:
-        """Whether the run, or an epoch to evaluate after, ended in the steps from `begin` to `step`.
-
-        Not a stop of its own: on an accelerator a chunk costs the time of a whole one wherever it ends.
-        """
-        if self.config.eval_every is None:
-            return False
-        every = self.config.eval_every * batches_per_epoch(self.config, len(self.images))
-        return (
-            step == self.total or begin * self.config.d_steps // every < step * self.config.d_steps // every
-        )
-
-    def _evaluate(self, gan: GanState) -> dict[str, float]:
+    def _evaluate(self, gan: Gan) -> dict[str, float]:
         """The Fréchet distance by its full name, of the samples that `gan_jax.evaluate --seed=1` draws."""
-        assert self.evaluator is not None
-        jax.block_until_ready(gan.step)  # so that the steps' time does not count as the evaluation's
+        assert self._evaluator is not None
+        jax.block_until_ready(gan.state.step)  # so that the steps' time does not count as the evaluation's
         begin = time.perf_counter()
-        z = sample.latents(self.config, self.evaluator.seed, self.evaluator.num)
         progress = lambda starts: bar(starts, "samples to evaluate")
-        labels = sample.classes(self.config, self.evaluator.num)
-        images = sample.draw(self.config, gan.sampling_variables, z, labels, progress)
-        score = {self.evaluator.name("frechet_distance"): self.evaluator.frechet(images)}
+        images = gan.sample(self._evaluator.num, self._evaluator.seed, progress=progress)
+        score = {self._evaluator.name("frechet_distance"): self._evaluator.frechet(images)}
         self._clock += time.perf_counter() - begin
         return score
 
-    def _read(
-        self, chunk: tuple[int, int, Any, Any], checkpoints: Checkpoints, log: Report, score: dict[str, float]
-    ) -> None:
-        """Wait for a chunk, check its numbers and report them."""
-        begin, step, metrics, grid = chunk
-        values = {name: np.asarray(value)[: step - begin] for name, value in metrics.items()}
-        for name, value in values.items():
-            if not np.isfinite(value).all():
-                bad = int(np.flatnonzero(~np.isfinite(value))[0])
-                raise Diverged(f"step {begin + bad + 1}: {name} is {value[bad]}; " + _last_good(checkpoints))
-        now = time.perf_counter()
-        batches = batches_per_epoch(self.config, len(self.images))
-        epoch, batch = divmod(step * self.config.d_steps - 1, batches)
-        row: Row = {"step": step, "epoch": epoch + 1, "batch": batch + 1}
-        row |= {name: float(value.mean()) for name, value in values.items()}
-        row |= score
-        row["steps_per_s"] = round((step - begin) / (now - self._clock), 2)
-        self._clock = now
-        log.log(row, batches)
-        log.samples(row, *self.arranged(grid))
 
-    def _save(self, gan: GanState, checkpoints: Checkpoints, score: float | None = None) -> None:
-        try:
-            checkpoints.save(gan, score)
-        except NonFiniteState as error:
-            raise Diverged(
-                f"step {int(gan.step)}: {error} is not finite; " + _last_good(checkpoints)
-            ) from error
+def _grid(gan: Gan) -> list[jax.Array]:
+    """The fixed latents' images, in batches as `generate.draw` makes them, still on the device."""
+    num = generate.grid_size(gan.parts)
+    inputs = generate.batches(gan.latents(num, gan.config.seed), gan.classes(num))
+    return [generate.generate(gan.parts, gan.state.sampling_variables, *batch) for batch in inputs]
 
 
-def _last_good(checkpoints: Checkpoints) -> str:
-    checkpoints.wait()
-    steps = checkpoints.steps
-    last = (
-        f"the last good checkpoint is {checkpoints.path(steps[-1])}"
-        if steps
-        else "there is no checkpoint yet"
-    )
-    return f"{last}. Try a lower learning rate, or a penalty on D."
+def _arranged(gan: Gan, grid: list[jax.Array]) -> tuple[np.ndarray, int | None]:
+    """What `_grid` gave, on the host, in the order and columns of a grid."""
+    num = generate.grid_size(gan.parts)
+    return generate.arranged(gan.parts, np.concatenate(grid)[:num], gan.classes(num))
 
 
 @contextlib.contextmanager
@@ -209,6 +125,10 @@ def _signals() -> Iterator[list[int]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
+        # Not by print, which may be what was interrupted.
+        os.write(
+            2, b"\nstopping: the steps at hand are finished and saved first; once more to stop at once\n"
+        )
 
     if threading.current_thread() is not threading.main_thread():  # Python allows handlers there alone
         yield received
@@ -228,34 +148,89 @@ def train(config: Config) -> Path:
     after a signal.
     """
     report.check_tensorboard(config.tensorboard)
-    run = Run(config)
+    own = {"image_size": config.image_size, "channels": config.channels}
+    images, labels = data.load(config.dataset, "train", config.data_dir, **own)
+    facts = facts_of(images, labels)
+    _, plan = prepare(config, facts)
+    # Seed 1: evaluate's default is 0, and the best should not be reported on the samples it was chosen by.
+    evaluator = Evaluator(config.dataset, config.data_dir, seed=1) if config.eval_every else None
     with (
-        workdir.claim(config) as folder,
+        workdir.claim(config, facts) as folder,
         Checkpoints(folder / "checkpoints", write=True, keep_every=config.keep_every) as checkpoints,
     ):
-        gan = run.start(checkpoints)
-        workdir.write_atomically(folder / "config.json", to_json(config))
-        report.save_grid(folder / "real.png", run.images[: COLUMNS**2])
-        start = int(gan.step)
-        _announce(run, start, folder)
-        with Report(folder, config, start=start, total=run.total, epochs=run.epochs) as log:
-            gan = run.loop(gan, checkpoints, log)
-        report.save_grid(folder / "samples.png", *run.arranged(run.samples(gan)))
-        report.plot_losses(log.rows, folder / "losses.png", f"{config.loss} on {config.dataset}")
+        start = _start(config, facts, checkpoints, folder)
+        workdir.write_config(folder, config, facts)
+        report.save_grid(folder / "real.png", images[: generate.COLUMNS**2])
+        _announce(config, start, plan.total, folder)
+        with Report(folder, config, plan, start.step if start else 0) as log:
+            try:
+                gan = _run(config, images, labels, start, Loop(checkpoints, log, evaluator))
+            except Diverged as error:
+                raise Diverged(f"{error}; {_last_good(checkpoints)}") from error
+        report.save_grid(folder / "samples.png", *_arranged(gan, _grid(gan)))
+        pictures.plot_losses(log.rows, folder / "losses.png", _title(config, folder))
     print(
-        f"Done: {folder}/samples.png, {folder}/losses.png. "
-        f"Draw more: python -m gan_jax.sample --workdir={folder} --num={run.num_samples} --seed=1 --out=more.png"
+        f"Done: {folder}/samples.png, {folder}/losses.png. Draw more: python -m gan_jax.sample --workdir={folder} "
+        f"--num={generate.grid_size(gan.parts)} --seed=1 --out=more.png"
     )
     return folder
 
 
-def _announce(run: Run, start: int, folder: Path) -> None:
-    kind, count = run.devices[0].device_kind, len(run.devices)
-    verb = f"resuming at step {start} of" if start else "training for"
-    name = run.config.preset or run.config.loss
+def _start(config: Config, facts: Facts, checkpoints: Checkpoints, folder: Path) -> Gan | None:
+    """The newest checkpoint's Gan; None if there is none."""
+    found = checkpoints.restore(report.warn)
+    if found is None:
+        return None
+    gan = restored(config, facts, found[1])
+    if gan.step > gan.plan.total:
+        raise UserError(
+            f"the run in this workdir is at step {gan.step}, past the {gan.plan.total} asked for: "
+            "give more --epochs or --steps, or another --workdir."
+        )
+    checkpoints.set_aside_after(gan.step)
+    return gan
+
+
+def _run(config: Config, images: np.ndarray, labels: np.ndarray | None, start: Gan | None, loop: Loop) -> Gan:
+    """Train to the end; raises Stopped at a signal. The last state is saved either way."""
+    gan, saved = start, start
+    with _signals() as received:
+        for gan in fit(config, images, labels, start=start):
+            loop.take(gan)
+            if received:
+                break
+        assert gan is not None  # a run has one step at least
+        loop.read({})
+        if gan is not saved and not gan.plan.saves(gan.step):
+            loop.save(gan)
+    if gan.step < gan.plan.total:
+        raise Stopped(gan, received[0])
+    return gan
+
+
+def _last_good(checkpoints: Checkpoints) -> str:
+    checkpoints.wait()
+    steps = checkpoints.steps
+    last = (
+        f"the last good checkpoint is {checkpoints.path(steps[-1])}"
+        if steps
+        else "there is no checkpoint yet"
+    )
+    return f"{last}. Try a lower learning rate, or a penalty on D."
+
+
+def _title(config: Config, folder: Path) -> str:
+    return f"{folder.name}: {config.preset or config.loss} on {data.dataset_name(config.dataset)}, seed {config.seed}"
+
+
+def _announce(config: Config, start: Gan | None, total: int, folder: Path) -> None:
+    devices = jax.devices()
+    verb = f"resuming at step {start.step} of" if start else "training for"
+    if note := data.held_out_note(config.dataset):
+        print(note)
     print(
-        f"gan_jax {__version__}: {name} on {run.config.dataset}, {verb} {run.total} steps "
-        f"on {count} × {kind}, in {folder}",
+        f"gan_jax {__version__}: {config.preset or config.loss} on {data.dataset_name(config.dataset)}, {verb} "
+        f"{total} steps on {len(devices)} × {devices[0].device_kind}, in {folder}",
         flush=True,
     )
 
@@ -263,8 +238,8 @@ def _announce(run: Run, start: int, folder: Path) -> None:
 def main(args: Sequence[str]) -> int:
     """The command. Returns the exit code: 1 if the run diverged, 128 + the signal if one stopped it."""
     settings = config.parse(args)
-    if advice := config.advice(settings):
-        report.warn(advice)
+    if line := advice(settings):
+        report.warn(line)
     cli.use_compilation_cache()
     try:
         train(settings)

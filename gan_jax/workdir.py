@@ -1,82 +1,162 @@
-"""A run's folder: what it is called, whether a run may use it, and its `config.json`."""
+"""A run's folder: what it is called, whether a run may use it, and its `config.json`.
+
+`config.json` holds every field of the Config, and beside them `data`, the facts of the images, and `plugins`, the
+SHA-256 of each that was loaded.
+"""
 
 import contextlib
-import dataclasses
-import fcntl
-import os
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from gan_jax import config as configs
+from gan_jax import data, plugins
 from gan_jax.config import Config
 from gan_jax.errors import UserError
-
-# What may differ when a run is resumed: how long, how it is reported, and where things lie.
-FREE = frozenset(
-    {
-        "preset",
-        "epochs",
-        "steps",
-        "log_every",
-        "checkpoint_every",
-        "keep_every",
-        "eval_every",
-        "tensorboard",
-        "workdir",
-        "data_dir",
-    }
-)
+from gan_jax.options import options_of
+from gan_jax.parts import Facts
+from gan_jax.plan import plan
+from gan_jax.storage import locked, write_atomically
 
 FOLDERS = ("checkpoints", "samples")
 FILES = ("metrics.jsonl", "real.png", "losses.png", "samples.png", "evaluation.json", "evaluation.png")
+LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
+
+
+class Record(NamedTuple):
+    """What `config.json` says of a run."""
+
+    config: Config
+    facts: Facts
 
 
 def path_of(config: Config) -> Path:
-    """The run's folder: `--workdir`, else one under runs/ that says the data set, the system, the model if it is not
-    the system's own, whether it is conditional, and the seed if it is not 0."""  # fmt: skip
+    """The run's folder: `--workdir`, else one under runs/ that says the data set, the system, and all that differs.
+
+    So two runs whose numbers differ never meet in one folder.
+    """
     if config.workdir is not None:
         return Path(config.workdir).expanduser()
-    base = configs.PRESETS[config.preset] if config.preset else Config()
-    parts = [config.dataset, f"preset-{config.preset}" if config.preset else config.loss]
-    parts += [config.model] if config.model != base.model else []
-    parts += ["conditional"] if config.conditional else []
-    parts += [f"seed{config.seed}"] if config.seed else []
-    return Path("runs") / "-".join(parts)
+    own = configs.own_values(config)
+    differing = {
+        name: getattr(config, name)
+        for name, found in options_of(Config).items()
+        if found.role in ("system", "rate") or (found.role == "length" and config.schedule != "constant")
+        if getattr(config, name) != own[name]
+    }
+    if config.preset is None:
+        differing.pop("loss", None)
+    parts = [data.dataset_name(config.dataset), f"preset-{config.preset}" if config.preset else config.loss]
+    name = "-".join(parts + [_worded(name, value) for name, value in differing.items()])
+    if len(name.encode()) > LONGEST_NAME:
+        name = name[: LONGEST_NAME // 4] + "-" + hashlib.sha256(name.encode()).hexdigest()[:16]
+    return Path("runs") / name
+
+
+def _worded(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return name if value else f"no_{name}"
+    return f"{name}={'+'.join(value) if isinstance(value, tuple) else value}"
 
 
 @contextlib.contextmanager
-def claim(config: Config) -> Iterator[Path]:
-    """The run's folder, made if need be, and held for this run alone; nothing in it is changed.
+def claim(config: Config, facts: Facts) -> Iterator[Path]:
+    """The run's folder, made if need be, and held for this run alone. A new one then has its `config.json`.
 
     Raises `UserError` if the folder is a file, cannot be written to, is in use, holds another run, or holds
-    files of a run without its config.
+    files of a run without its config. Nothing is changed then.
     """
     folder = path_of(config)
-    try:
-        _check(folder, config)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise UserError(
-            f"--workdir={folder} cannot be used ({error.strerror}): give a folder that can be written to."
-        ) from error
-    with lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _check(folder, config, facts)
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder / ".lock"))
+            _check(folder, config, facts)  # another run may just have made it
+            if not (folder / "config.json").exists():
+                write_config(folder, config, facts)
         except BlockingIOError as error:
             raise UserError(
                 f"--workdir={folder} is in use by another run: wait for it, or give another --workdir."
             ) from error
+        except OSError as error:
+            raise UserError(
+                f"--workdir={folder} cannot be used ({error.strerror}): give a folder that can be written to."
+            ) from error
         yield folder
 
 
-def _check(folder: Path, config: Config) -> None:
+def write_config(folder: Path, config: Config, facts: Facts) -> None:
+    """Write `config.json`."""
+    values = {
+        **configs.to_json(config),
+        "data": facts._asdict(),
+        "plugins": plugins.LOADED,
+    }
+    write_atomically(folder / "config.json", json.dumps(values, indent=2) + "\n")
+
+
+def read(folder: Path) -> Record:
+    """What the run in `folder` is. Raises `UserError` if there is none, or its plugins were not loaded."""
+    try:
+        content = (folder / "config.json").read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"--workdir={folder} holds no run ({error.strerror}: config.json): give the folder of one that "
+            "gan_jax.train made."
+        ) from error
+    try:
+        values = json.loads(content)
+        if not isinstance(values, dict):
+            raise UserError("it must be an object")
+        _check_plugins(values.get("plugins"))
+        return Record(configs.from_json(values), _facts(values.get("data")))
+    except (UserError, ValueError, RecursionError) as error:
+        raise UserError(f"{folder / 'config.json'} cannot be read: {_brief(error)}") from error
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _check_plugins(recorded: Any) -> None:
+    """Nothing is executed because a folder says so: whoever trusts the plugin gives it."""
+    for sha256, path in (recorded if isinstance(recorded, dict) else {}).items():
+        if sha256 in plugins.LOADED:
+            continue
+        if path in plugins.LOADED.values():
+            raise UserError(
+                f"it was trained with another content of the plugin {path}: give the one of SHA-256 {sha256}"
+            )
+        raise UserError(
+            f"it was trained with a plugin: add --plugin={path}, or from Python gan_jax.load_plugin({path!r})"
+        )
+
+
+def _facts(values: Any) -> Facts:
+    try:
+        shape = tuple(int(size) for size in values["image_shape"])
+        height, width, channels = shape
+        classes = values["num_classes"]
+        return Facts(
+            (height, width, channels),
+            int(values["num_images"]),
+            None if classes is None else int(classes),
+            str(values["sha256"]),
+        )
+    except (TypeError, KeyError, ValueError):
+        raise UserError("it does not say what its images are; another version may have written it") from None
+
+
+def _check(folder: Path, config: Config, facts: Facts) -> None:
     there = [name for name in FOLDERS + FILES if (folder / name).exists()]
     if (folder / "config.json").exists():
-        _check_same(read(folder), config, folder)
-    elif there:
+        _check_same(read(folder), config, facts, folder)
+    elif held := [name for name in there if not _empty(folder / name)]:
         raise UserError(
-            f"{folder} holds {there[0]} but no config.json, so what is in it is unknown: "
+            f"{folder} holds {held[0]} but no config.json, so what is in it is unknown: "
             "give an empty or new --workdir."
         )
     for name in there:
@@ -85,35 +165,33 @@ def _check(folder: Path, config: Config) -> None:
             raise UserError(f"{folder / name} is not a {kind}: give another --workdir, or move it away.")
 
 
-def read(folder: Path) -> Config:
-    """The config of the run in `folder`. Raises `UserError` if there is none."""
-    try:
-        text = (folder / "config.json").read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"--workdir={folder} holds no run ({error.strerror}: config.json): give the folder of one that "
-            "gan_jax.train made."
-        ) from error
-    try:
-        return configs.from_json(text)
-    except UserError as error:
-        raise UserError(f"{folder / 'config.json'} cannot be read: {error}") from error
+def _empty(path: Path) -> bool:
+    """Whether it is a folder with nothing in it, as a run leaves that was killed in its first second."""
+    return path.is_dir() and not any(path.iterdir())
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is either the old one or the new one, also after a crash."""
-    new = path.with_name(path.name + ".new")
-    new.write_text(text)
-    os.replace(new, path)
-
-
-def _check_same(old: Config, new: Config, folder: Path) -> None:
-    before, after = dataclasses.asdict(old), dataclasses.asdict(new)
+def _check_same(record: Record, config: Config, facts: Facts, folder: Path) -> None:
+    old, remedy = record.config, "give another --workdir, or the same values to resume it."
     differing = [
-        f"{k} ({before[k]} there, {after[k]} here)" for k in before if before[k] != after[k] and k not in FREE
+        f"{name} ({getattr(old, name)} there, {getattr(config, name)} here)"
+        for name, found in options_of(Config).items()
+        if found.role in ("system", "rate") and getattr(old, name) != getattr(config, name)
     ]
+    if record.facts != facts:
+        differing.append(
+            f"the images ({_described(old, record.facts)} there, {_described(config, facts)} here)"
+        )
     if differing:
         raise UserError(
-            f"{folder} holds a run of another config, differing in {', '.join(differing)}: give another --workdir, "
-            "or the same values to resume it."
+            f"{folder} holds a run of another config, differing in {', '.join(differing)}: {remedy}"
         )
+    before, after = (plan(c, facts.num_images).total for c in (old, config))
+    if config.schedule != "constant" and before != after:
+        raise UserError(
+            f"{folder} holds a run of {before} steps, not {after}, over which --schedule={config.schedule} lowers the "
+            f"learning rates: another length would be another run; {remedy}"
+        )
+
+
+def _described(config: Config, facts: Facts) -> str:
+    return f"{config.dataset}, {facts.num_images} of {facts.image_shape}, SHA-256 {facts.sha256[:12]}…"

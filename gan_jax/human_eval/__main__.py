@@ -10,21 +10,21 @@ where they were. Another checkpoint, seed, --num, --seconds or --grid is another
 """
 
 import dataclasses
-import hashlib
 import importlib.util
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from gan_jax import cli, data, sample, workdir
-from gan_jax.config import Config
+from gan_jax import cli, data, report, workdir
+from gan_jax.checkpoint import Step
 from gan_jax.errors import UserError
+from gan_jax.gan import Gan, load
 from gan_jax.human_eval import shares
 from gan_jax.human_eval.answers import Answers, Conditions
-from gan_jax.state import GanState
+from gan_jax.options import CHECKPOINT, FLAG, PATH, REQUIRED, SEED, check, option, real, whole
+from gan_jax.storage import sha256_of_arrays
 
 # Raters see different ones of so many fakes, so that the result is not about 50 lucky ones.
 POOL = 5000
@@ -38,38 +38,37 @@ Deck = list[tuple[str, int]]
 class Options:
     """What to show, and how."""
 
-    workdir: str
-    """Folder of the training run. Answers go to human_eval.sqlite there."""
-    report: bool = False
-    """Print what all answers so far add up to, and serve no page."""
-    num: int = 100
-    """Images per rater, an even number: half are real."""
-    grid: bool = False
-    """Show 16 images at once instead of one at a time."""
-    seconds: float = 0.0
-    """Hide the images again after so many seconds; 0 shows them as long as one likes."""
-    port: int = 8765
-    """Port of the page on 127.0.0.1; 0 takes a free one."""
-    seed: int | None = None
-    """Seed of the latents, as in gan_jax.sample, and of what each rater gets. Default: the run's own plus 1, since
-    training has shown images of its own."""
-    checkpoint: sample.Checkpoint = None
-    """Step of the checkpoint, or best: the one of the lowest Fréchet distance. Default: the newest."""
+    workdir: str = option(
+        REQUIRED, "Folder of the training run. Answers go to human_eval.sqlite there.", PATH
+    )
+    report: bool = option(False, "Print what all answers so far add up to, and serve no page.", FLAG)
+    num: int = option(
+        100, "Images per rater, an even number: half are real.", whole(2, 2 * POOL), also=("images",)
+    )
+    grid: bool = option(False, "Show 16 images at once instead of one at a time.", FLAG)
+    seconds: float = option(
+        0.0,
+        "Hide the images again after so many seconds; 0 shows them as long as one likes.",
+        real(f"0 (no limit) to {LONGEST:g}", lambda x: 0 <= x <= LONGEST),
+    )
+    port: int = option(8765, "Port of the page on 127.0.0.1; 0 takes a free one.", whole(0, 2**16 - 1))
+    seed: int | None = option(
+        None,
+        "Seed of the latents, as in gan_jax.sample, and of what each rater gets. Default: the run's own plus 1, since "
+        "training has shown images of its own.",
+        SEED,
+    )
+    checkpoint: Step = option(
+        None,
+        "Step of the checkpoint, or best: the one of the lowest Fréchet distance. Default: the newest.",
+        CHECKPOINT,
+    )
 
-    def check(self) -> None:
-        """Raises `UserError` for what is not allowed."""
-        if not 2 <= self.num <= 2 * POOL or self.num % 2:
-            raise UserError(
-                f"--num={self.num} is not allowed: it must be even, half real and half fake, from 2 to {2 * POOL}."
-            )
-        if not (math.isfinite(self.seconds) and 0 <= self.seconds <= LONGEST):
-            raise UserError(
-                f"--seconds={self.seconds:g} is not allowed: it must be 0 (no limit) to {LONGEST:g}."
-            )
-        if not 0 <= self.port < 2**16:
-            raise UserError(f"--port={self.port} is not allowed: it must be from 0 to 65535.")
-        if self.seed is not None and not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed={self.seed} is not allowed: it must be from 0 to 4294967295.")
+    def __post_init__(self) -> None:
+        """Check every field. Raises `UserError`."""
+        check(self)
+        if self.num % 2:
+            raise UserError(f"--num={self.num} is not allowed: it must be even, half real and half fake.")
 
 
 def deal(seed: int, session: int, rater: int, num: int, num_real: int, num_fake: int) -> Deck:
@@ -80,22 +79,19 @@ def deal(seed: int, session: int, rater: int, num: int, num_real: int, num_fake:
     return [deck[i] for i in rng.permutation(num)]
 
 
-def _fingerprint(restored: GanState) -> str:
+def _fingerprint(gan: Gan) -> str:
     """SHA-256 of the parameters that images are drawn with; not of the images, which a GPU rounds differently."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(restored.sampling_variables):
-        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape} ".encode())
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()
+    leaves = jax.tree_util.tree_leaves_with_path(gan.state.sampling_variables)
+    return sha256_of_arrays({jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
 
 
-def _conditions(options: Options, config: Config, restored: GanState) -> Conditions:
+def _conditions(options: Options, gan: Gan) -> Conditions:
     return Conditions(
-        dataset=config.dataset,
+        dataset=gan.config.dataset,
         split=SPLIT,
-        step=int(restored.step),
-        generator=_fingerprint(restored),
-        seed=(config.seed + 1) % 2**32 if options.seed is None else options.seed,
+        step=gan.step,
+        generator=_fingerprint(gan),
+        seed=(gan.config.seed + 1) % 2**32 if options.seed is None else options.seed,
         num=options.num,
         grid=options.grid,
         seconds=options.seconds,
@@ -122,13 +118,18 @@ def _serve(options: Options, folder: Path, database: Path) -> None:
     from gan_jax.human_eval import page  # optional, as above
 
     with page.listen(options.port) as listener:
-        config, restored = sample.restore(folder, options.checkpoint)
-        conditions = _conditions(options, config, restored)
+        gan = load(folder, options.checkpoint, warn=report.warn)
+        conditions = _conditions(options, gan)
         answers = Answers(database, create=True)
         session = answers.session(conditions)
-        real = data.load(config.dataset, SPLIT, config.data_dir)[0]
-        z = sample.latents(config, conditions.seed, POOL)
-        fake = sample.draw(config, restored.sampling_variables, z, sample.classes(config, POOL))
+        config = gan.config
+        own = {"image_size": config.image_size, "channels": config.channels}
+        real = data.load(config.dataset, SPLIT, config.data_dir, **own)[0]
+        if len(real) < options.num // 2:
+            raise UserError(
+                f"--num={options.num} is not allowed: {config.dataset} has {len(real)} test images for half of them."
+            )
+        fake = gan.sample(POOL, conditions.seed)
         app = page.make_app(
             answers,
             conditions,
@@ -149,7 +150,6 @@ def _serve(options: Options, folder: Path, database: Path) -> None:
 def main(args: Sequence[str]) -> None:
     """The command."""
     options = cli.parse(Options, args, prog="python -m gan_jax.human_eval", description=__doc__ or "")
-    options.check()
     cli.use_compilation_cache()
     folder = Path(options.workdir).expanduser()
     workdir.read(folder)

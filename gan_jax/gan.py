@@ -1,0 +1,215 @@
+"""`Gan`: a GAN in training or trained, as a value to sample from, to judge with and to go on from."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+from PIL import Image
+
+from gan_jax import data, generate, pictures, state, workdir
+from gan_jax.checkpoint import Checkpoints, Step
+from gan_jax.config import Config
+from gan_jax.devices import AXIS
+from gan_jax.errors import Diverged, UserError
+from gan_jax.options import CHECKPOINT, COUNT, SEED, not_allowed
+from gan_jax.parts import Facts, Parts, build
+from gan_jax.plan import Plan, plan
+from gan_jax.state import GanState
+
+MOST = 1_000_000  # images at once: they are held in memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Log:
+    """What a chunk of steps measured, still on the device: arrays by name, the first `stop - begin` of each count."""
+
+    begin: int
+    stop: int
+    columns: dict[str, Array]
+
+    @cached_property
+    def values(self) -> dict[str, np.ndarray]:
+        """Each metric [stop - begin], once the chunk is done. Raises `Diverged` if one is not finite."""
+        values = {name: np.asarray(x)[: self.stop - self.begin] for name, x in self.columns.items()}
+        bad = {name: int(np.argmin(np.isfinite(x))) for name, x in values.items() if not np.isfinite(x).all()}
+        if bad:
+            name = min(bad, key=lambda name: bad[name])
+            raise Diverged(f"step {self.begin + bad[name] + 1}: {name} is {values[name][bad[name]]}")
+        return values
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gan:
+    """A GAN at one step of its training: `fit` yields them, `load` reads one. Nothing ever changes in it.
+
+    config: what it was asked to be. parts: what that means; see `gan_jax.parts`. state: all that training changes.
+    plan: the course of its run. log: what its last chunk measured, None if it was loaded.
+    """
+
+    config: Config
+    parts: Parts
+    state: GanState
+    plan: Plan
+    log: Log | None = None
+
+    @cached_property
+    def step(self) -> int:
+        """Number of generator updates done."""
+        return self.log.stop if self.log else int(self.state.step)
+
+    @property
+    def epoch(self) -> int:
+        """The pass over the data, counted from 1, in which its last step ended; 0 before the first."""
+        return self.plan.epoch(self.step)
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Means over the last chunk: `d_loss g_loss real_score fake_score`, and each penalty; empty if it was loaded.
+
+        Waits for the chunk. Raises `Diverged` if one of its numbers is not finite.
+        """
+        return {} if self.log is None else {name: float(x.mean()) for name, x in self.log.values.items()}
+
+    def sample(
+        self,
+        num: int = 64,
+        seed: int = 0,
+        label: int | None = None,
+        progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    ) -> np.ndarray:
+        """Images uint8 [num, H, W, C], those that `gan_jax.sample --seed` draws; the first ones depend not on `num`.
+
+        label: the class of all, for a conditional GAN; by default every class in turn. progress: wraps the loop over
+        batches, as tqdm does. Raises `UserError` for numbers that are not allowed.
+        """
+        z = self.latents(num, seed)
+        return self.draw(z, self.classes(num, label), progress)
+
+    def latents(self, num: int, seed: int = 0) -> Array:
+        """The noise [num, z_dim] of `sample`."""
+        for name, value, rule in (("num", num, COUNT), ("seed", seed, SEED)):
+            try:
+                rule.convert(value)
+            except ValueError:
+                raise not_allowed(name, value, rule) from None
+        if num > MOST:
+            raise UserError(f"--num={num} is not allowed: it must be from 1 to {MOST}.")
+        return generate.latents(self.parts, seed, num)
+
+    def classes(self, num: int, label: int | None = None) -> Array | None:
+        """The labels [num] of `sample`; None unless the GAN is conditional."""
+        return generate.classes(self.parts, num, label)
+
+    def draw(
+        self,
+        z: ArrayLike,
+        labels: ArrayLike | None = None,
+        progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    ) -> np.ndarray:
+        """Images uint8 [n, H, W, C] from noise [n, z_dim] and, for a conditional GAN, labels [n]."""
+        z = self._checked_z(z, labels)
+        return generate.draw(self.parts, self.state.sampling_variables, z, labels, progress)
+
+    def generate(self, z: ArrayLike, labels: ArrayLike | None = None) -> Array:
+        """Images float32 [n, H, W, C] in [−1, 1] from noise [n, z_dim]; differentiable, and may be traced."""
+        z = self._checked_z(z, labels)
+        return _apply(self.parts.generator, self.state.sampling_variables, z, _int32(labels))
+
+    def discriminate(self, images: ArrayLike, labels: ArrayLike | None = None) -> Array:
+        """D's logits float32 [n] of images [n, H, W, C], uint8 or floats in [−1, 1]; differentiable."""
+        images = jnp.asarray(images)
+        if images.shape[1:] != self.parts.image_shape:
+            raise UserError(
+                f"images must be [n, {_listed(self.parts.image_shape)}], not {list(images.shape)}."
+            )
+        self._check_labels(len(images), labels)
+        x = data.to_float(images) if images.dtype == jnp.uint8 else images
+        variables = {"params": self.state.d_params, **self.state.d_stats}
+        return _apply(self.parts.discriminator, variables, x, _int32(labels))
+
+    def grid(self, num: int | None = None, seed: int | None = None, label: int | None = None) -> Image.Image:
+        """Samples as one picture, a class in each row if the GAN is conditional; a notebook shows it.
+
+        By default the grid of the run itself: 64 images, or 8 of each class, of the run's own seed.
+        """
+        num = generate.grid_size(self.parts) if num is None else num
+        images = self.sample(num, self.config.seed if seed is None else seed, label)
+        return pictures.grid(*generate.arranged(self.parts, images, self.classes(num, label)))
+
+    def _checked_z(self, z: ArrayLike, labels: ArrayLike | None) -> Array:
+        z = jnp.asarray(z)
+        if z.ndim != 2 or z.shape[1] != self.parts.z_dim:
+            raise UserError(f"z must be [n, {self.parts.z_dim}], not {list(z.shape)}.")
+        self._check_labels(len(z), labels)
+        return z
+
+    def _check_labels(self, num: int, labels: ArrayLike | None) -> None:
+        if self.parts.num_classes is None:
+            if labels is not None:
+                raise UserError("labels need a conditional GAN: train with conditional=True.")
+        elif labels is None or np.shape(labels) != (num,):
+            raise UserError(f"a conditional GAN needs labels [{num}], one for each image.")
+
+    def __repr__(self) -> str:
+        name = self.config.preset or self.config.loss
+        return f"<Gan: {name} on {data.dataset_name(self.config.dataset)}, step {self.step} of {self.plan.total}>"
+
+
+@partial(jax.jit, static_argnums=0)
+def _apply(net: nn.Module, variables: Any, x: Array, labels: Array | None) -> Array:
+    out: Any = net.apply(variables, x, labels)
+    return out
+
+
+def _int32(labels: ArrayLike | None) -> Array | None:
+    return None if labels is None else jnp.asarray(labels, jnp.int32)
+
+
+def _listed(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))
+
+
+def restored(config: Config, facts: Facts, arrays: Mapping[str, np.ndarray]) -> Gan:
+    """The Gan of a checkpoint's arrays. Raises `UserError` if they are not a state of this config."""
+    parts, course = build(config, facts.image_shape, facts.num_classes, AXIS), plan(config, facts.num_images)
+    numbers = state.hyperparams(config, course.total)
+    like = jax.eval_shape(lambda: state.init(parts, numbers, config.seed, facts.num_images))
+    return Gan(config, parts, state.from_arrays(like, arrays), course)
+
+
+def load(
+    folder: str | Path, checkpoint: Step = None, *, warn: Callable[[str], object] = warnings.warn
+) -> Gan:
+    """The Gan of a run's folder, at its newest checkpoint, that of a step, or the "best" one.
+
+    `warn` is told of damaged checkpoints that are passed over. Raises `UserError` if there is no run, or no usable
+    checkpoint.
+    """
+    folder = Path(folder).expanduser()
+    if checkpoint is not None:
+        CHECKPOINT.convert(checkpoint)
+    record = workdir.read(folder)
+    if not (folder / "checkpoints").is_dir():
+        raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        found = checkpoints.restore(warn, checkpoint)
+    if found is None and checkpoint == "best":
+        raise UserError(
+            f"{folder} holds no evaluated checkpoint: train with --eval_every=EPOCHS to have a best one."
+        )
+    if found is None:
+        raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")
+    step, arrays = found
+    try:
+        return restored(record.config, record.facts, arrays)
+    except UserError as error:
+        raise UserError(f"checkpoint {step} does not fit {folder / 'config.json'}: {error}.") from error

@@ -1,0 +1,67 @@
+"""Pictures of images and of curves."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def mosaic(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
+    """Images uint8 [N, H, W, C] as one picture [rows·(H+gap)+gap, columns·(W+gap)+gap, C], on black.
+
+    `columns` is ⌈√N⌉ unless given.
+    """
+    num, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(num))
+    rows = -(-num // columns)
+    picture = np.zeros((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), np.uint8)
+    for i, image in enumerate(images):
+        top, left = (gap + i // columns * (height + gap), gap + i % columns * (width + gap))
+        picture[top : top + height, left : left + width] = image
+    return picture
+
+
+def grid(images: np.ndarray, columns: int | None = None) -> Image.Image:
+    """A mosaic of uint8 images [N, H, W, 1 or 3], which a notebook shows; ⌈√N⌉ columns unless given."""
+    picture = mosaic(images, columns)
+    return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+
+
+def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
+    """Both losses, the penalties, and D's mean score on real and fake, over the steps of a run, as a PNG.
+
+    The axes show what most steps are like: a spike of a few, such as a run's first ones, is cut off.
+    """
+    # Imported here: it takes half a second, which the start of a run should not wait for.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    losses, scores = figure.subplots(2, 1, sharex=True)
+    steps = [row["step"] for row in rows]
+    names = {"d_loss": "D loss", "g_loss": "G loss"}
+    names |= {name: name.replace("_", " ") for name in rows[-1] if name.endswith("_penalty")} if rows else {}
+    for axes, shown in ((losses, names), (scores, {"real_score": "on real", "fake_score": "on generated"})):
+        columns = {label: [row.get(name, math.nan) for row in rows] for name, label in shown.items()}
+        for label, values in columns.items():
+            axes.plot(steps, values, label=label, linewidth=1)
+        axes.set_ylim(*_limits(np.array(list(columns.values()))))
+        axes.legend(loc="upper right", ncols=len(columns), fontsize=9)
+        axes.grid(alpha=0.3)
+    scores.axhline(0.5, color="grey", linestyle="--", linewidth=1)
+    losses.set_title(title, fontsize=11, wrap=True)
+    losses.set_ylabel("loss")
+    scores.set(xlabel="step", ylabel="D's mean score (½: cannot tell)")
+    figure.savefig(path, dpi=120, format="png")
+
+
+def _limits(values: np.ndarray) -> tuple[float | None, float | None]:
+    """The range of all values but the 1% at either end, and a margin; nothing for no values."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return None, None
+    low, high = np.quantile(finite, [0.01, 0.99])
+    margin = 0.08 * (high - low) or 0.1
+    return float(low - margin), float(high + margin)

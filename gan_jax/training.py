@@ -1,0 +1,137 @@
+"""`fit`: training as an iterator over chunks of steps, in memory. It prints nothing and writes nothing.
+
+for gan in gan_jax.fit(gan_jax.Config(loss="hinge", epochs=2), progress=True):
+    print(gan.step, gan.metrics["d_loss"])
+gan.grid()
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax import data, devices, state
+from gan_jax.config import Config
+from gan_jax.devices import AXIS, Data, replicate
+from gan_jax.draws import shuffled
+from gan_jax.errors import UserError
+from gan_jax.gan import Gan, Log
+from gan_jax.options import options_of
+from gan_jax.parts import Facts, Parts, build, facts_of
+from gan_jax.plan import Plan, plan
+from gan_jax.state import GanState
+
+
+def fit(
+    config: Config,
+    images: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    *,
+    start: Gan | None = None,
+    progress: bool = False,
+) -> Iterator[Gan]:
+    """Train, and yield a `Gan` after each chunk: the next multiple of `log_every`, or of a checkpoint's cadence.
+
+    A chunk runs on all devices, while the caller does what it likes with the Gan before; reading `metrics` waits for
+    it. Leaving the loop stops the training, and a Gan stays valid after the next one is made. Works in any thread.
+
+    Args:
+      config: the run; its `workdir` and all that is about files are not used.
+      images: uint8 [N, H, W, C]; by default those of `config.dataset`.
+      labels: whole numbers [N], for a conditional GAN.
+      start: a Gan to go on from, until the length that `config` asks for. Its config may differ from `config` in
+        rates, weights and length; the images may be others of the same shape.
+      progress: show a progress bar, also in a notebook.
+
+    Raises:
+      UserError: at the call, for what cannot be trained.
+      Diverged: by the chunk after, when a loss is not finite any more.
+    """
+    if images is None:
+        if labels is not None:
+            raise UserError("labels were given without their images: give both.")
+        images, labels = data.load(
+            config.dataset,
+            "train",
+            config.data_dir,
+            image_size=config.image_size,
+            channels=config.channels,
+        )
+    images, labels = np.asarray(images), None if labels is None else np.asarray(labels)
+    parts, course = prepare(config, facts_of(images, labels))
+    some = jax.devices()
+    chunk = devices.chunk(parts, course.length, some)
+    begin = _begin(config, parts, course, len(images), start)
+    on_device = jnp.asarray(labels, jnp.int32) if labels is not None and config.conditional else None
+    placed = replicate((jnp.asarray(images), on_device), some)
+    return _chunks(Gan(config, parts, replicate(begin, some), course), chunk, placed, progress)
+
+
+def prepare(config: Config, facts: Facts) -> tuple[Parts, Plan]:
+    """What `fit` will train on such images, and its course. Raises `UserError` for what cannot be trained."""
+    course = plan(config, facts.num_images)
+    parts = build(config, facts.image_shape, facts.num_classes, AXIS)
+    devices.check(parts, math.prod((facts.num_images, *facts.image_shape)), jax.devices())
+    return parts, course
+
+
+def _chunks(gan: Gan, chunk: devices.Chunk, images: Data, progress: bool) -> Iterator[Gan]:
+    from tqdm.auto import tqdm
+
+    begin, before, bar = gan.step, None, None
+    if progress:
+        bar = tqdm(total=gan.plan.total, initial=begin, unit="step", dynamic_ncols=True)
+    try:
+        while begin < gan.plan.total:
+            stop = gan.plan.stop(begin)
+            new, columns = chunk(gan.state, images, stop)
+            if before is not None:
+                _ = before.metrics  # raises Diverged; the device is busy meanwhile
+                _show(bar, before)
+            gan = before = dataclasses.replace(gan, state=new, log=Log(begin, stop, columns))
+            yield gan
+            begin = stop
+        if before is not None:
+            _ = before.metrics
+            _show(bar, before)
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _show(bar: Any, gan: Gan) -> None:
+    if bar is not None:
+        bar.set_postfix_str(f"D {gan.metrics['d_loss']:.3f}, G {gan.metrics['g_loss']:.3f}", refresh=False)
+        bar.update(gan.step - bar.n)
+
+
+def _begin(config: Config, parts: Parts, course: Plan, num_images: int, start: Gan | None) -> GanState:
+    """The state to begin with: a fresh one, or that of `start` with this config's hyperparameters."""
+    numbers = state.hyperparams(config, course.total)
+    if start is None:
+        return state.init(parts, numbers, config.seed, num_images)
+    differing = [
+        f"{name} ({getattr(start.config, name)} there, {getattr(config, name)} here)"
+        for name, found in options_of(Config).items()
+        if found.role == "system" and getattr(start.config, name) != getattr(config, name)
+    ]
+    if differing:
+        raise UserError(f"start is of another config, differing in {', '.join(differing)}: only rates may.")
+    if start.parts != parts:
+        raise UserError(
+            f"start has other parts: its images are {list(start.parts.image_shape)} and these "
+            f"{list(parts.image_shape)}, or a net, loss or penalty was defined anew since."
+        )
+    if start.step > course.total:
+        raise UserError(
+            f"start is at step {start.step}, past the {course.total} asked for: give more epochs or steps."
+        )
+    begun = start.state.replace(hyperparams=numbers)
+    if begun.order.shape[0] != num_images:  # other images: this epoch's order of theirs
+        epoch = jnp.int32(start.step * parts.d_steps // (num_images // parts.batch_size))
+        begun = begun.replace(order=shuffled(jax.random.split(begun.key)[0], epoch, num_images))
+    return begun
