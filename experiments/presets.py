@@ -1,6 +1,6 @@
 """Every preset on real MNIST, side by side: losses, time, scores, and a picture of each.
 
-    python experiments/presets.py --out=experiments/results
+    python -m experiments.presets --out=experiments/results
 
 Trains each preset with the small convolutional nets (seed 0) and the default system to their ends, evaluates all on
 10,000 samples, and writes presets.md and presets.png. Runs in --runs go on where they are, finished ones are taken as
@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from gan_jax.config import CONV_WGAN_FLAGS, PRESETS
+from gan_jax.advice import CONV_WGAN_FLAGS
+from gan_jax.config import PRESETS
 
 FLAGS = {
     # The tutorial's losses and rate. Its β₁ and raw weights are for its own nets: on these they leave samples at 12.5

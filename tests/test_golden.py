@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from begin import begin
 
-from gan_jax import data, state
+from gan_jax import data
 from gan_jax.config import PRESETS
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.penalties import PENALTIES
@@ -76,7 +77,7 @@ def test_dragan_equals_gp_at_the_data_without_spread() -> None:
 def test_twenty_steps_of_the_tutorials_program(mnist: np.ndarray) -> None:
     values = golden("seed_program")
     config = PRESETS["gan"]
-    gan = state.init(config, (28, 28, 1), len(mnist))
+    parts, gan = begin(config, num_images=len(mnist))
 
     def params(net: str, when: str) -> dict:
         return {
@@ -87,7 +88,7 @@ def test_twenty_steps_of_the_tutorials_program(mnist: np.ndarray) -> None:
         }
 
     gan = gan.replace(g_params=params("g", "init"), d_params=params("d", "init"))
-    update = jax.jit(make_update(config, (28, 28, 1)))
+    update = jax.jit(make_update(parts))
     for i in range(20):
         real = data.to_float(jnp.asarray(mnist[values["real_index"][i]]))
         gan, metrics = update(gan, real[None], jnp.asarray(values["z"][i])[None], jax.random.key(0))

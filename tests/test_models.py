@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from begin import begin
 
-from gan_jax import sample, state, step
+from gan_jax import generate, step
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.models import MODELS, Networks, Spec
@@ -96,10 +97,10 @@ def test_running_averages_reach_the_batchs_own_moments() -> None:
 
 def test_averaged_weights_come_with_averaged_statistics(small: Small) -> None:
     config = small(model="conv_small", ema=0.5)
-    gan = state.init(config, SHAPE, 100)
+    parts, gan = begin(config)
     real = jax.random.uniform(jax.random.key(5), (1, 16, *SHAPE), minval=-1)
     z = jax.random.normal(jax.random.key(6), (1, 16, 8))
-    new, _ = jax.jit(step.make_update(config, SHAPE))(gan, real, z, jax.random.key(0))
+    new, _ = jax.jit(step.make_update(parts))(gan, real, z, jax.random.key(0))
     mean = lambda g: g["batch_stats"]["BatchNorm_1"]["mean"]
     np.testing.assert_allclose(mean(new.sampling_variables), 0.9 * mean(new.g_stats), rtol=1e-5, atol=1e-7)
 
@@ -132,14 +133,13 @@ def test_the_projection_is_the_inner_product_with_the_classs_embedding() -> None
 def test_fakes_take_the_classes_of_the_reals_beside_them(small: Small, d_steps: int) -> None:
     # So every class is as frequent among the generated images as among the real ones, in every batch.
     config = small(conditional=True, d_steps=d_steps, loss="wasserstein", d_learning_rate=1e-30)
-    gan = state.init(config, SHAPE, 100)
+    parts, gan = begin(config)
     real = jax.random.uniform(jax.random.key(5), (d_steps, 16, *SHAPE), minval=-1)
     z = jax.random.normal(jax.random.key(6), (d_steps, 16, 8))
     labels = jax.random.randint(jax.random.key(7), (d_steps, 16), 0, 10)
-    _, metrics = jax.jit(step.make_update(config, SHAPE))(gan, real, z, jax.random.key(0), labels)
-    nets = state.make_networks(config, SHAPE)
-    judge = lambda images, y: nets.discriminator.apply({"params": gan.d_params}, images, y).mean()
-    generated = lambda y: nets.generator.apply({"params": gan.g_params}, z[-1], y)
+    _, metrics = jax.jit(step.make_update(parts))(gan, real, z, jax.random.key(0), labels)
+    judge = lambda images, y: parts.discriminator.apply({"params": gan.d_params}, images, y).mean()
+    generated = lambda y: parts.generator.apply({"params": gan.g_params}, z[-1], y)
     fake = judge(generated(labels[-1]), labels[-1])
     np.testing.assert_allclose(metrics["d_loss"], fake - judge(real[-1], labels[-1]), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(metrics["g_loss"], -fake, rtol=1e-4, atol=1e-6)
@@ -149,8 +149,8 @@ def test_fakes_take_the_classes_of_the_reals_beside_them(small: Small, d_steps: 
 
 def test_a_conditional_net_without_labels_says_so(small: Small) -> None:
     config = small(conditional=True)
-    gan = state.init(config, SHAPE, 100)
-    update = step.make_update(config, SHAPE)
+    parts, gan = begin(config)
+    update = step.make_update(parts)
     with pytest.raises(ValueError, match="a conditional net needs labels"):
         update(gan, jnp.zeros((1, 16, *SHAPE)), jnp.zeros((1, 16, 8)), jax.random.key(0))
 
@@ -160,68 +160,65 @@ def test_batch_statistics_move_once_with_each_forward_pass_of_g(small: Small) ->
     means = {}
     for d_steps in (1, 3):
         config = small(model="conv_small", d_steps=d_steps)
-        gan = state.init(config, SHAPE, 100)
+        parts, gan = begin(config)
         z = jnp.broadcast_to(jax.random.normal(jax.random.key(6), (16, 8)), (d_steps, 16, 8))
         real = jnp.zeros((d_steps, 16, *SHAPE))
-        new, _ = jax.jit(step.make_update(config, SHAPE))(gan, real, z, jax.random.key(0))
+        new, _ = jax.jit(step.make_update(parts))(gan, real, z, jax.random.key(0))
         means[d_steps] = new.g_stats["batch_stats"]["BatchNorm_0"]["mean"]
     np.testing.assert_allclose(means[3], means[1] * (1 - 0.9**3) / 0.1, rtol=1e-4, atol=1e-7)
 
 
 def test_labels_to_draw_are_balanced_and_a_grid_has_a_class_per_row(small: Small) -> None:
-    config = small(conditional=True)
-    assert sample.grid_size(config) == 80
+    config, _ = begin(small(conditional=True))
+    plain, _ = begin(small())
+    assert generate.grid_size(config) == 80
     for num in (80, 100, 123, 10_000):
-        counts = np.bincount(sample.classes(config, num), minlength=10)
+        counts = np.bincount(generate.classes(config, num), minlength=10)
         assert counts.max() - counts.min() <= 1
-    labels = sample.classes(config, 80)
-    rows, columns = sample.arranged(config, np.asarray(labels), labels)  # each "image" its own label
+    labels = generate.classes(config, 80)
+    rows, columns = generate.arranged(config, np.asarray(labels), labels)  # each "image" its own label
     assert columns == 8
     np.testing.assert_array_equal(rows.reshape(10, 8), np.arange(10)[:, None].repeat(8, 1))
-    assert sample.arranged(config, np.zeros(100), sample.classes(config, 100, label=7))[1] is None
+    assert generate.arranged(config, np.zeros(100), generate.classes(config, 100, label=7))[1] is None
     for num in (64, 10_000):  # rows that are not of one length, or too long: in order, and a square
-        images, columns = sample.arranged(config, np.arange(num) % 10, sample.classes(config, num))
+        images, columns = generate.arranged(config, np.arange(num) % 10, generate.classes(config, num))
         assert columns is None
         assert (np.diff(images) >= 0).all()
-    np.testing.assert_array_equal(sample.classes(config, 3, label=7), [7, 7, 7])
-    assert sample.classes(small(), 3) is None
-    assert sample.grid_size(small()) == 64
-    with pytest.raises(UserError, match="--label=10 is not allowed: mnist's are 0 to 9"):
-        sample.classes(config, 3, label=10)
+    np.testing.assert_array_equal(generate.classes(config, 3, label=7), [7, 7, 7])
+    assert generate.classes(plain, 3) is None
+    assert generate.grid_size(plain) == 64
+    with pytest.raises(UserError, match="--label=10 is not allowed: this run's are 0 to 9"):
+        generate.classes(config, 3, label=10)
     with pytest.raises(UserError, match="--label needs a conditional run: train with --conditional"):
-        sample.classes(small(), 3, label=1)
+        generate.classes(plain, 3, label=1)
 
 
 @pytest.mark.parametrize("model", ["mlp", "conv_small"])
 def test_bfloat16_computes_in_it_and_keeps_float32(small: Small, model: str) -> None:
     fields = {"model": model, "spectral_norm": True, "conditional": True, "penalty": ("r1",), "ema": 0.9}
     config = small(dtype="bfloat16", **fields)
-    gan = state.init(config, SHAPE, 100)
+    parts, gan = begin(config)
     real = jax.random.uniform(jax.random.key(5), (1, 16, *SHAPE), minval=-1)
     z, labels = jax.random.normal(jax.random.key(6), (1, 16, 8)), jnp.arange(16)[None] % 10
     args = gan, real, z, jax.random.key(0), labels
-    new, metrics = jax.jit(step.make_update(config, SHAPE))(*args)
+    new, metrics = jax.jit(step.make_update(parts))(*args)
     floats = [
         x for x in jax.tree.leaves((new.replace(key=None), metrics)) if jnp.issubdtype(x.dtype, jnp.floating)
     ]
     assert {x.dtype for x in floats} == {jnp.dtype("float32")}
     assert all(np.isfinite(x).all() for x in floats)
     # Every layer's output is half as wide but those that others than layers read: the statistics' and the logits'.
-    nets = state.make_networks(config, SHAPE)
     for net, params, stats, x, wide in (
-        (nets.discriminator, gan.d_params, gan.d_stats, real[0], ("Dense_1", "projection")),
-        (nets.generator, gan.g_params, gan.g_stats, z[0], ("label",)),
+        (parts.discriminator, gan.d_params, gan.d_stats, real[0], ("Dense_1", "projection")),
+        (parts.generator, gan.g_params, gan.g_stats, z[0], ("label",)),
     ):
         _, seen = net.apply({"params": params, **stats}, x, labels[0], capture_intermediates=True)
         dtypes = {
             name: y["__call__"][0].dtype for name, y in seen["intermediates"].items() if name != "__call__"
         }
         assert dtypes == {name: jnp.dtype("float32" if name in wide else "bfloat16") for name in params}
-    exact, _ = jax.jit(step.make_update(small(**fields), SHAPE))(*args)
+    exact, _ = jax.jit(step.make_update(begin(small(**fields))[0]))(*args)
     # bfloat16 has 8 bits: nearly the same gradients, which Adam's first moments are.
-    half, full = (
-        np.concatenate([np.ravel(m) for m in jax.tree.leaves(x.d_opt.inner_state[0].mu)])
-        for x in (new, exact)
-    )
+    half, full = (np.concatenate([np.ravel(m) for m in jax.tree.leaves(x.d_opt[0].mu)]) for x in (new, exact))
     assert half @ full >= 0.98 * np.linalg.norm(half) * np.linalg.norm(full)
     assert (half != full).any()

@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.penalties import DEFAULT_WEIGHTS, PENALTIES
+from gan_jax import penalties
+from gan_jax.config import Config
+from gan_jax.penalties import PENALTIES
+from gan_jax.state import hyperparams
 
 SHAPE = (6, 5, 4, 1)
 
@@ -71,5 +74,21 @@ def test_r1_looks_at_real_and_r2_at_fake() -> None:
     np.testing.assert_array_equal(seen_by("r2", real, fake, 0), fake)
 
 
-def test_every_penalty_has_a_weight() -> None:
-    assert DEFAULT_WEIGHTS.keys() == PENALTIES.keys()
+@pytest.mark.parametrize(("name", "weight"), [("gp", 10.0), ("dragan", 10.0), ("r1", 1.0), ("r2", 1.0)])
+def test_the_papers_weights(name: str, weight: float) -> None:
+    # Gulrajani 2017, table 1; Kodali 2017, §2.3; Huang 2024 begins with 1.
+    assert hyperparams(Config(penalty=name), 10)[f"{name}_weight"] == weight
+    assert hyperparams(Config(penalty=name, penalty_weight=0.5), 10)[f"{name}_weight"] == 0.5
+
+
+def test_a_penalty_of_four_arguments_and_no_known_weight_is_used_with_weight_1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def mean_logit(d_apply, real, fake, key):
+        return jnp.mean(d_apply(real) ** 2)
+
+    monkeypatch.setitem(PENALTIES, "mean_logit", mean_logit)
+    assert hyperparams(Config(penalty="mean_logit"), 10)["mean_logit_weight"] == 1
+    real = jnp.ones(SHAPE)
+    value = penalties.apply(mean_logit, linear(jnp.ones(SHAPE[1:])), real, real, jax.random.key(0), "devices")
+    np.testing.assert_allclose(value, 20.0**2)

@@ -8,12 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from begin import begin
 
 from gan_jax import devices, state, step
 from gan_jax.config import Config
-from gan_jax.devices import Chunk
+from gan_jax.devices import AXIS
+from gan_jax.draws import draw_z, next_batch
 from gan_jax.errors import UserError
 from gan_jax.objectives import OBJECTIVES
+from gan_jax.optimizers import OPTIMIZERS
 from gan_jax.penalties import PENALTIES
 
 Small = Callable[..., Config]
@@ -26,15 +29,17 @@ def images() -> jax.Array:
 
 def run(config: Config, images: jax.Array, steps: int, count: int = 1, length: int = 7):
     """The state after `steps` steps in chunks of `length`, and each step's metrics."""
+    assert len(jax.devices()) >= count
     some = jax.devices()[:count]
     labels = jnp.arange(len(images)) % 10
-    chunk = Chunk(config, images, labels, length, some)
-    gan = devices.replicate(state.init(config, images.shape[1:], len(images)), some)
+    parts, gan = begin(config, images.shape[1:], len(images), AXIS)
+    chunk = devices.chunk(parts, length, some)
+    gan, data = devices.replicate((gan, (images, labels if config.conditional else None)), some)
     rows = []
-    for begin in range(0, steps, length):
-        stop = min(steps, begin + length)
-        gan, metrics = chunk(gan, stop)
-        rows.append({k: np.asarray(v)[: stop - begin] for k, v in metrics.items()})
+    for done in range(0, steps, length):
+        stop = min(steps, done + length)
+        gan, metrics = chunk(gan, data, stop)
+        rows.append({k: np.asarray(v)[: stop - done] for k, v in metrics.items()})
     return gan, {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
 
 
@@ -45,9 +50,10 @@ def leaves(gan: state.GanState) -> list[np.ndarray]:
 def test_every_epoch_shows_every_image_once_in_a_new_order(small: Small) -> None:
     config = small(batch_size=7, d_steps=3)  # 100 = 14·7 + 2: epochs end within chunks and within steps
     order, seen = jnp.zeros(100, jnp.int32), []
-    next_batch = jax.jit(lambda o, b: step._next_batch(config, jax.random.key(3), o, b))
+    parts, _ = begin(config)
+    draw = jax.jit(lambda o, b: next_batch(parts, jax.random.key(3), o, b))
     for batch in range(3 * 14):
-        order, index = next_batch(order, jnp.int32(batch))
+        order, index = draw(order, jnp.int32(batch))
         seen.append(np.asarray(index))
     epochs = [np.concatenate(seen[i : i + 14]) for i in (0, 14, 28)]
     for epoch in epochs:
@@ -59,7 +65,8 @@ def test_every_epoch_shows_every_image_once_in_a_new_order(small: Small) -> None
 
 @pytest.mark.parametrize("z_distribution", ["normal", "uniform"])
 def test_noise_has_the_moments_of_its_distribution(small: Small, z_distribution: str) -> None:
-    z = np.asarray(step.draw_z(small(z_distribution=z_distribution, z_dim=100), jax.random.key(0), (500,)))
+    parts, _ = begin(small(z_distribution=z_distribution, z_dim=100))
+    z = np.asarray(draw_z(parts, jax.random.key(0), (500,)))
     variance = {"normal": 1.0, "uniform": 1 / 3}[z_distribution]
     assert abs(z.mean()) < 0.02
     assert abs(z.var() - variance) < 0.02
@@ -70,13 +77,12 @@ def test_noise_has_the_moments_of_its_distribution(small: Small, z_distribution:
 def test_shared_forward_gives_the_gradients_of_two_separate_ones(small: Small, loss: str) -> None:
     # The textbook's way: D's step on stop_gradient(G(z)), then G's gradient through a new forward.
     config = small(loss=loss)
-    gan = state.init(config, (28, 28, 1), 100)
-    nets = state.make_networks(config, (28, 28, 1))
+    parts, gan = begin(config)
     real = jax.random.uniform(jax.random.key(5), (16, 28, 28, 1), minval=-1)
     z = jax.random.normal(jax.random.key(6), (16, 8))
-    new, metrics = step.make_update(config, (28, 28, 1))(gan, real[None], z[None], jax.random.key(0))
+    new, metrics = step.make_update(parts)(gan, real[None], z[None], jax.random.key(0))
 
-    g, d = nets.generator.apply, nets.discriminator.apply
+    g, d = parts.generator.apply, parts.discriminator.apply
 
     def d_loss(params):
         return OBJECTIVES[loss].d_loss(
@@ -93,16 +99,15 @@ def test_shared_forward_gives_the_gradients_of_two_separate_ones(small: Small, l
         (new.d_opt, jax.grad(d_loss)(gan.d_params)),
         (new.g_opt, jax.grad(g_loss)(gan.g_params)),
     ):
-        mu = opt.inner_state[0].mu
+        mu = opt[0].mu
         jax.tree.map(lambda m, g: np.testing.assert_allclose(m, 0.5 * g, rtol=1e-3, atol=1e-7), mu, gradients)
     np.testing.assert_allclose(metrics["d_loss"], d_loss(gan.d_params), rtol=1e-5)
     np.testing.assert_allclose(metrics["g_loss"], g_loss(gan.g_params), rtol=1e-5)
 
 
-def test_rmsprop_is_pytorchs(small: Small) -> None:
+def test_rmsprop_is_pytorchs() -> None:
     # torch.optim.RMSprop(lr=0.01, alpha=0.99) on the gradients 1, 2, −1 from 0, computed by its formula.
-    config = small(optimizer="rmsprop", g_learning_rate=0.01, beta2=0.99)
-    optimizer, _ = state.make_optimizers(config)
+    optimizer = OPTIMIZERS["rmsprop"](jnp.float32(0.01), jnp.float32(0.5), jnp.float32(0.99))
     p, v, x = {"w": jnp.zeros(())}, 0.0, 0.0
     opt = optimizer.init(p)
     for gradient in (1.0, 2.0, -1.0):
@@ -122,15 +127,15 @@ def test_clipping_bounds_every_parameter_of_d(small: Small, images: jax.Array) -
 
 def test_d_steps_update_d_that_often_and_g_once(small: Small, images: jax.Array) -> None:
     gan, _ = run(small(d_steps=3), images, 4)
-    assert int(gan.d_opt.inner_state[0].count) == 12
-    assert int(gan.g_opt.inner_state[0].count) == 4
+    assert int(gan.d_opt[0].count) == 12
+    assert int(gan.g_opt[0].count) == 4
     assert int(gan.step) == 4
 
 
 def test_ema_follows_the_generator(small: Small, images: jax.Array) -> None:
     config = small(ema=0.5)
     gan, _ = run(config, images, 1)
-    first = state.init(config, (28, 28, 1), 100)
+    _, first = begin(config)
     # Decay (1 + 0) / (10 + 0) at the first step.
     expected = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, first.g_params, gan.g_params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), gan.g_ema, {"params": expected})
@@ -158,11 +163,10 @@ def test_one_two_and_eight_devices_agree(
     tolerance: float,
     fields: dict[str, Any],
 ) -> None:
-    sgd = lambda config: (optax.sgd(config.g_learning_rate), optax.sgd(config.d_learning_rate))
-    monkeypatch.setattr(state, "make_optimizers", sgd)
-    monkeypatch.setattr(step, "make_optimizers", sgd)
+    monkeypatch.setitem(OPTIMIZERS, "sgd", lambda learning_rate, beta1, beta2: optax.sgd(learning_rate))
     config = small(
         loss="cross_entropy",
+        optimizer="sgd",
         d_steps=2,
         g_learning_rate=0.05,
         d_learning_rate=0.05,
@@ -177,7 +181,7 @@ def test_one_two_and_eight_devices_agree(
         for name, values in one_metrics.items():
             np.testing.assert_allclose(values, metrics[name], rtol=1e-4, atol=tolerance, err_msg=name)
     # Against how far each array has moved: wrong by a factor, a small gradient would pass above.
-    start = state.init(config, (28, 28, 1), 100)
+    _, start = begin(config)
     params = lambda gan: [np.asarray(x) for x in jax.tree.leaves((gan.g_params, gan.d_params))]
     for a, b, old in zip(*map(params, (one, many, start)), strict=True):
         moved = np.abs(a - old).max()
@@ -218,14 +222,16 @@ def test_a_run_traces_and_compiles_its_step_once(
     request.addfinalizer(lambda: jax.monitoring.unregister_event_duration_listener(listener))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "make_update", counting)
+        assert len(jax.devices()) >= count
         some = jax.devices()[:count]
-        chunk = Chunk(small(), images, None, 5, some)
-        gan = devices.replicate(state.init(small(), images.shape[1:], len(images)), some)
-        gan, _ = jax.block_until_ready(chunk(gan, 5))
+        parts, gan = begin(small(z_dim=7), images.shape[1:], len(images), AXIS)  # of no other test
+        chunk = devices.chunk(parts, 5, some)
+        gan, data = devices.replicate((gan, (images, None)), some)
+        gan, _ = jax.block_until_ready(chunk(gan, data, 5))
         assert compiled  # else the event has another name, and what follows could not fail
         compiled.clear()
         for stop in (10, 15, 17):  # the last one is short
-            gan, _ = jax.block_until_ready(chunk(gan, stop))
+            gan, _ = jax.block_until_ready(chunk(gan, data, stop))
     assert not compiled
     assert len(traced) == 1
 
@@ -241,4 +247,4 @@ def test_seeds_differ_and_repeat(small: Small, images: jax.Array) -> None:
 
 def test_batch_that_does_not_divide_names_both_numbers(small: Small, images: jax.Array) -> None:
     with pytest.raises(UserError, match=r"batch_size=12 .* 8 devices"):
-        Chunk(small(batch_size=12), images, None, 5, jax.devices())
+        devices.check(begin(small(batch_size=12))[0], 1, jax.devices())

@@ -46,7 +46,7 @@ from gan_jax import cli, data
 from gan_jax.config import PRESETS, Config
 from gan_jax.errors import UserError
 from gan_jax.models import MODELS
-from gan_jax.step import batches_per_epoch
+from gan_jax.plan import plan
 
 TORCH = ("eager", "compile")
 AGAINST = (*TORCH, "naive")
@@ -146,7 +146,7 @@ def _train_command(*flags: str) -> list[str]:
 def measure_full(epochs: int, images: str, num_images: int) -> dict[str, float]:
     """Seconds of the tutorial's program: in our loop, and by the command, which also logs, draws and saves."""
     config = PRESETS["gan"]
-    steps = epochs * batches_per_epoch(config, num_images)
+    steps = plan(dataclasses.replace(config, epochs=epochs), num_images).total
     with tempfile.TemporaryDirectory() as folder:
         with Process(folder) as process:
             loop = process.ask("whole_run", config=dataclasses.asdict(config), images=images, steps=steps)

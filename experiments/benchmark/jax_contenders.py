@@ -22,6 +22,8 @@ from experiments.benchmark.worker import Contender
 from gan_jax import data, devices, state
 from gan_jax.config import Config
 from gan_jax.layers import PRECISION, dense
+from gan_jax.parts import build
+from gan_jax.plan import plan
 from gan_jax.step import make_update
 
 IMAGE_SHAPE = (28, 28, 1)
@@ -49,8 +51,11 @@ def gan_jax(config: dict[str, Any], images: np.ndarray, device: str) -> Contende
     system, some = _config(config), jax.devices()[:1]
     on_cpu = some[0].platform == "cpu"
     length = CPU_CONV_STEPS if on_cpu and system.model != "mlp" else system.log_every
-    chunk = devices.Chunk(system, jnp.asarray(images), None, length, some)
-    gan = devices.replicate(state.init(system, IMAGE_SHAPE, len(images)), some)
+    parts = build(system, IMAGE_SHAPE, None, devices.AXIS)
+    chunk = devices.chunk(parts, length, some)
+    on_device = devices.replicate((jnp.asarray(images), None), some)
+    numbers = state.hyperparams(system, plan(system, len(images)).total)
+    gan = devices.replicate(state.init(parts, numbers, system.seed, len(images)), some)
     done = 0
 
     def run(steps: int) -> tuple[float, float]:
@@ -58,7 +63,7 @@ def gan_jax(config: dict[str, Any], images: np.ndarray, device: str) -> Contende
         unread = None
         for _ in range(0, steps, length):
             done += length
-            gan, metrics = chunk(gan, done)
+            gan, metrics = chunk(gan, on_device, done)
             jax.block_until_ready(unread)
             unread = metrics
         jax.block_until_ready((gan, metrics))
@@ -165,11 +170,12 @@ def _batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
 def flop(config: dict[str, Any]) -> float:
     """Floating-point operations of one of our steps, by XLA's count; a multiplication and an addition are two."""
     system, real = _config(config), jax.ShapeDtypeStruct
-    gan = jax.eval_shape(lambda: state.init(system, IMAGE_SHAPE, 1))
+    parts, numbers = build(system, IMAGE_SHAPE, None), state.hyperparams(system, 1)
+    gan = jax.eval_shape(lambda: state.init(parts, numbers, 0, 1))
     images = real((1, system.batch_size, *IMAGE_SHAPE), jnp.float32)
     z = real((1, system.batch_size, system.z_dim), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    lowered: Any = jax.jit(make_update(system, IMAGE_SHAPE)).lower(gan, images, z, key)
+    lowered: Any = jax.jit(make_update(parts)).lower(gan, images, z, key)
     return lowered.cost_analysis()["flops"]
 
 
@@ -194,7 +200,7 @@ def matrix_rates() -> dict[int, list[float]]:
 
 
 def _config(values: dict[str, Any]) -> Config:
-    return Config(**{**values, "penalty": tuple(values["penalty"])})
+    return Config(**values)
 
 
 def _count(params: Any) -> int:
