@@ -147,14 +147,14 @@ def restore(folder: Path, checkpoint: Checkpoint = None) -> tuple[Config, GanSta
     if not checkpoints_folder.is_dir():
         raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")
     with Checkpoints(checkpoints_folder) as checkpoints:
-        restored = checkpoints.restore(like, warn=report.warn, step=checkpoint)
+        restored = checkpoints.restore(None, warn=report.warn, step=checkpoint)
     if restored is None and checkpoint == "best":
         raise UserError(
             f"{folder} holds no evaluated checkpoint: train with --eval_every=EPOCHS to have a best one."
         )
     if restored is None:
         raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")
-    return config, restored
+    return config, state.from_arrays(like, restored[1])
 
 
 def arranged(config: Config, images: np.ndarray, labels: Array | None) -> tuple[np.ndarray, int | None]:

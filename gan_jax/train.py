@@ -79,15 +79,17 @@ class Run:
     def start(self, checkpoints: Checkpoints) -> GanState:
         """The newest checkpoint's state, or a fresh one, on the devices."""
         fresh = state.init(self.config, self.images.shape[1:], len(self.images))
-        restored = checkpoints.restore(fresh, warn=report.warn)
+        restored = checkpoints.restore(None, warn=report.warn)
         if restored is not None:
-            if restored.step > self.total:
+            step, arrays = restored
+            if step > self.total:
                 raise UserError(
-                    f"the run in this workdir is at step {restored.step}, past the {self.total} asked for: "
+                    f"the run in this workdir is at step {step}, past the {self.total} asked for: "
                     "give more --epochs or --steps, or another --workdir."
                 )
-            checkpoints.set_aside_after(int(restored.step))
-        return devices.replicate(fresh if restored is None else restored, self.devices)
+            checkpoints.set_aside_after(step)
+            fresh = state.from_arrays(fresh, arrays)
+        return devices.replicate(fresh, self.devices)
 
     def loop(self, gan: GanState, checkpoints: Checkpoints, log: Report) -> GanState:
         """Train to the end; raises Stopped at a signal. The last state is saved either way."""
@@ -182,7 +184,7 @@ class Run:
 
     def _save(self, gan: GanState, checkpoints: Checkpoints, score: float | None = None) -> None:
         try:
-            checkpoints.save(gan, score)
+            checkpoints.save(state.to_arrays(gan), int(gan.step), score)
         except NonFiniteState as error:
             raise Diverged(
                 f"step {int(gan.step)}: {error} is not finite; " + _last_good(checkpoints)
