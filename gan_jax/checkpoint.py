@@ -1,46 +1,34 @@
 """Checkpoints: the only file that imports Orbax.
 
-A checkpoint holds the whole state as host arrays, named by their path in the state, and their SHA-256.
-It knows nothing of devices: what 8 wrote, 1 restores. Orbax writes it in the background, into a temporary
-folder that it renames at the end, so a killed run leaves no half-written one.
+A checkpoint holds arrays by name, and as metadata their SHA-256 and score. It knows nothing of devices: what 8 wrote,
+1 restores. Orbax writes it in the background, into a temporary folder that it renames at the end, so a killed run
+leaves no half-written one. Only names are listed: the scores are read one by one, so that damage to one stays its own.
 """
 
 import contextlib
-import hashlib
-import logging
+import os
 import shutil
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, TypeVar
+from types import SimpleNamespace
+from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from orbax.checkpoint import v1 as ocp
 
 from gan_jax.errors import UserError
-
-GanState = Any
+from gan_jax.quiet import quiet
+from gan_jax.storage import Damaged, sha256_of_arrays
 
 KEPT = 3
+TRIES = 20  # how often a folder is listed again at most, in which a running trainer deletes checkpoints
 
-# A running trainer deletes checkpoints under a reader. How often one looks again at most, and how many seconds one
-# waits for a checkpoint that may be half gone to be gone, which takes some 10 ms.
-TRIES = 20
-PATIENCE = 2.0
+# What flipped, cut, emptied and missing files make Orbax raise. TensorStore's, JSON's and most of its own errors are
+# ValueErrors; the last four come of JSON that is valid, but of another form.
+_DAMAGE = (ValueError, OSError, KeyError, TypeError, AttributeError, RecursionError)
 
+Arrays = dict[str, np.ndarray]
 Step = int | Literal["best"] | None  # None is the newest
-Warn = Callable[[str], None]
-T = TypeVar("T")
-
-# Orbax logs every save, each file that it misses, and a failed read once for each of its tasks: what matters is raised.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
-logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-logging.getLogger().addFilter(lambda record: record.module != "orbax_v0_layout")
 
 
 class NonFiniteState(Exception):
@@ -48,236 +36,184 @@ class NonFiniteState(Exception):
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `directory`.
-
-    Kept are the newest 3, those at multiples of `keep_every`, and the one with the lowest score, if any has one.
-    """
+    """The checkpoints of one run: the newest 3, those at multiples of `keep_every`, and the one of the lowest score."""
 
     def __init__(self, directory: Path, *, write: bool = False, keep_every: int | None = None) -> None:
-        """Open the folder. To write, it is made if need be, and what a killed run left half-written is removed.
+        """To write, the folder is made if need be, and what a killed run left half-written is removed, on entry.
 
         Only one may write at a time; reading never touches what a running writer is about to finish.
         """
-        policies = ocp.training.preservation_policies
-        keep: list = [policies.LatestN(KEPT)]
-        # Orbax takes the highest for the best.
-        worth = lambda metrics: -metrics["score"]
-        keep.append(policies.BestN(get_metric_fn=worth, n=1, keep_checkpoints_without_metrics=False))
-        if keep_every:
-            keep.append(policies.EveryNSteps(keep_every))
-        self._checkpointer = _listed(
-            lambda: ocp.training.Checkpointer(
-                directory.absolute(),
-                save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-                preservation_policy=policies.AnyPreservationPolicy(keep),
-                cleanup_tmp_directories=write,
-            )
-        )
-        self._directory = directory
+        self._directory, self._write, self._keep_every = directory, write, keep_every
+        self._while_open = contextlib.ExitStack()
 
     def __enter__(self) -> "Checkpoints":
+        if self._write:
+            self._open()
+            self._while_open.enter_context(quiet())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._errors("written") if error is None else contextlib.suppress(Exception):
-            self._checkpointer.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        with self._while_open, contextlib.suppress(*[UserError] * (error is not None)), self._errors():
+            if self._write:
+                self._orbax.close()
 
     @property
     def steps(self) -> list[int]:
-        """The steps there are checkpoints of, ascending."""
-        return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
+        """The steps there are checkpoints of now, ascending."""
+        names = os.listdir(self._directory) if self._directory.is_dir() else []
+        steps = [int(name) for name in names if name.isdecimal() and str(int(name)) == name]
+        return sorted(step for step in steps if self.path(step).is_dir())
 
     @property
     def best(self) -> int | None:
         """The step of the checkpoint with the lowest score; the first of them, None if none has a score."""
-        scored = [(c.metrics["score"], c.step) for c in self._checkpointer.checkpoints if c.metrics]
-        return min(scored)[1] if scored else None
+        return _lowest(self._read_scores())
 
     def path(self, step: int) -> Path:
         """The folder of one checkpoint."""
         return self._directory / str(step)
 
-    def save(self, state: GanState, score: float | None = None) -> None:
-        """Save the state at its step, in the background once it is copied to the host; lower scores are better.
+    def save(self, arrays: Arrays, step: int, score: float | None = None) -> None:
+        """Save the arrays in the background, once they are copied; lower scores are better.
 
         Raises NonFiniteState instead of keeping what cannot be trained on, `UserError` if this checkpoint
         or the one before, which was under way, cannot be written.
         """
-        arrays = _to_host(state)
         for name, array in arrays.items():
             if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
                 raise NonFiniteState(name)
-        with self._errors("written"):
-            self._checkpointer.save_async(
-                int(arrays[".step"]),
-                arrays,
-                overwrite=True,
-                metrics=None if score is None else {"score": score},
-                custom_metadata={"sha256": _digest(arrays)},
-            )
+        self._scores.pop(step, None)
+        if score is not None:
+            self._scores[step] = score
+        metadata = {"sha256": _digest(arrays), "score": score}
+        with self._errors():
+            self._orbax.save_async(step, arrays, force=True, overwrite=True, custom_metadata=metadata)
 
     def wait(self) -> None:
         """Return once everything saved is on disk. Raises `UserError` if it cannot be."""
-        with self._errors("written"):
-            self._checkpointer.wait()
+        with self._errors():
+            self._orbax.wait()
 
-    def restore(self, like: GanState, warn: Warn, step: Step = None) -> GanState | None:
-        """The newest intact checkpoint (or that of `step`, or the best); None if there is none.
+    def restore(self, warn: Callable[[str], object], step: Step = None) -> tuple[int, Arrays] | None:
+        """The newest intact checkpoint's (or that of `step`'s, or the best's) step and arrays.
 
-        `like` gives the tree's structure: a state, or its `jax.eval_shape`. A damaged checkpoint is passed
-        over for the one before it, and `warn` told so. What a running trainer deletes meanwhile was not there:
-        it is the newest, or the best, of those that are there now. Raises `UserError` if all are damaged, or
-        the asked one is missing or damaged.
+        A damaged one is passed over for the one before it, and `warn` told so. What a running trainer deletes
+        meanwhile was not there. None if there is none; raises `UserError` if all are damaged, or the asked one is
+        missing or damaged.
         """
         told: set[int] = set()
         for _ in range(TRIES):
             wanted = self._wanted(step)
-            if not wanted:
-                return None
             for candidate in wanted:
                 try:
-                    return self._load(candidate, like)
-                except _Damaged as error:
-                    if self._deleted(candidate, wanted, step):
-                        break
-                    if candidate == wanted[-1]:
-                        raise UserError(
-                            f"checkpoint {self.path(candidate)} is damaged ({error}) and no other can be used: "
-                            "train in a new --workdir, or put back a copy."
-                        ) from error
-                    if candidate not in told:
-                        told.add(candidate)
-                        warn(
-                            f"checkpoint {self.path(candidate)} is damaged ({error}); trying the one before it"
-                        )
+                    return candidate, self._load(candidate)
+                except Damaged as error:
+                    damage = f"checkpoint {self.path(candidate)} is damaged ({error})"
+                # A trainer deletes the newest and the best after it has finished another in their place.
+                if candidate not in self.steps or self._wanted(step)[:1] != wanted[:1]:
+                    break
+                if candidate == wanted[-1]:
+                    advice = "train in a new --workdir, or put back a copy"
+                    raise UserError(f"{damage} and no other can be used: {advice}.")
+                if candidate not in told:
+                    warn(f"{damage}; trying the one before it")
+                told.add(candidate)
+            else:
+                return None
+        problem = f"the checkpoints in {self._directory} are deleted faster than they can be read"
         raise UserError(
-            f"the checkpoints in {self._directory} are deleted faster than they can be read: try again, or give "
-            "the run that writes them a higher --checkpoint_every."
+            f"{problem}: try again, or give the run that writes them a higher --checkpoint_every."
         )
 
     def set_aside_after(self, step: int) -> None:
         """Move the checkpoints later than `step`, damaged ones, to `damaged/` beside the folder."""
         aside = self._directory.parent / "damaged"
-        for later in [s for s in self.steps if s > step]:
-            aside.mkdir(exist_ok=True)
-            shutil.rmtree(aside / str(later), ignore_errors=True)
-            self.path(later).rename(aside / str(later))
-        self._checkpointer.reload()
+        if later := [s for s in self.steps if s > step]:
+            self._orbax.close()
+            for number in later:
+                aside.mkdir(exist_ok=True)
+                shutil.rmtree(aside / str(number), ignore_errors=True)
+                self.path(number).rename(aside / str(number))
+            self._open()
+
+    def _open(self) -> None:
+        self._scores = self._read_scores()
+        # For Orbax's own BestN it would have to read the scores as it lists the folder.
+        is_best = lambda checkpoints, context: [c.step == _lowest(self._scores) for c in checkpoints]
+        policies = ocp.training.preservation_policies
+        keep = [policies.LatestN(KEPT), SimpleNamespace(should_preserve=is_best)]
+        keep += [policies.EveryNSteps(self._keep_every)] if self._keep_every else []
+        with self._errors():
+            self._orbax = ocp.training.Checkpointer(
+                self._directory.absolute(),
+                preservation_policy=policies.AnyPreservationPolicy(keep),
+                cleanup_tmp_directories=True,
+                lightweight_initialize=True,
+            )
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:  # a full disk is TensorStore's ValueError
+            what = f"a checkpoint in {self._directory} cannot be written ({_brief(error)})."
+            raise UserError(what) from error
 
     def _wanted(self, step: Step) -> list[int]:
         """The steps to try, best first. Raises `UserError` if there is none such."""
-        steps = self.steps
-        if step is None:
-            return steps[::-1]
         if step == "best":
-            return [] if (best := self._settled_best()) is None else [best]
-        if step not in steps:
+            return [] if (best := self.best) is None else [best]
+        steps = self.steps
+        if step is not None and step not in steps:
             have = ", ".join(map(str, steps)) or "none"
             raise UserError(f"no checkpoint of step {step} in {self._directory}; there are: {have}.")
-        return [step]
+        return steps[::-1] if step is None else [step]
 
-    def _settled_best(self) -> int | None:
-        """`best`, of a list that stood still: one that lost a score while it was read lacks the one in its place."""
+    def _read_scores(self) -> dict[int, float]:
+        """The scores by step, of a list that stood still: one that lost its score lacks the one in its place."""
+        scores: dict[int, float] = {}
         for _ in range(TRIES):
-            steps, best = self.steps, self.best
-            _listed(self._checkpointer.reload)
+            steps, scores = self.steps, {}
+            for step in steps:
+                with contextlib.suppress(Damaged):
+                    score = self._metadata(step).get("score")
+                    scores |= {step: score} if isinstance(score, float) else {}
             if self.steps == steps:
-                return best
-        return self.best
+                break
+        return scores
 
-    def _deleted(self, failed: int, wanted: list[int], step: Step) -> bool:
-        """Whether what could not be read is deleted, not damaged: then another is wanted now, or there is none.
+    def _load(self, step: int) -> Arrays:
+        arrays: Any = self._read(ocp.load, step)
+        leaves = arrays.items() if isinstance(arrays, dict) else [(None, arrays)]
+        if not all(isinstance(name, str) and isinstance(array, np.ndarray) for name, array in leaves):
+            raise Damaged("it holds something other than named arrays")
+        if _digest(arrays) != self._metadata(step).get("sha256"):
+            raise Damaged("its contents do not match their SHA-256")
+        return arrays
 
-        The newest and the best are deleted after another was finished in their place. Of others the half may
-        still be there, which is waited for.
-        """
-        deadline = time.monotonic() + PATIENCE
-        _listed(self._checkpointer.reload)
-        while step is not None and failed in self.steps[:-KEPT] and time.monotonic() < deadline:
-            time.sleep(0.05)
-            _listed(self._checkpointer.reload)
-        return failed not in self.steps or self._wanted(step)[:1] != wanted[:1]
+    def _metadata(self, step: int) -> dict[str, Any]:
+        return self._read(ocp.checkpointables_metadata, step).custom_metadata or {}
 
-    @contextlib.contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (
-            Exception
-        ) as error:  # whatever a full disk or a removed folder makes Orbax or its storage raise
-            raise UserError(
-                f"a checkpoint in {self._directory} cannot be {what} ({_brief(error)})."
-            ) from error
-
-    def _load(self, step: int, like: GanState) -> GanState:
-        paths, structure = jax.tree_util.tree_flatten_with_path(like)
-        hook = sys.unraisablehook
-        sys.unraisablehook = _without_closed_loops(hook)
-        try:
-            arrays = self._checkpointer.load(step)
-            digest = (self._checkpointer.metadata(step).custom_metadata or {})["sha256"]
-            arrays = {(name := jax.tree_util.keystr(path)): np.asarray(arrays[name]) for path, _ in paths}
-        except (PermissionError, MemoryError) as error:  # no fault of the checkpoint's
-            raise UserError(f"checkpoint {self.path(step)} cannot be read ({_brief(error)}).") from error
-        except Exception as error:  # whatever a damaged file makes Orbax or its storage raise
-            raise _Damaged(_brief(error)) from error
-        sys.unraisablehook = hook
-        if _digest(arrays) != digest:
-            raise _Damaged("its contents do not match their SHA-256")
-        leaves = [_like(leaf, arrays[jax.tree_util.keystr(path)]) for path, leaf in paths]
-        return jax.tree.unflatten(structure, leaves)
+    def _read(self, read: Callable[[Path], Any], step: int) -> Any:
+        """What Orbax reads of one checkpoint: here alone its errors mean damage."""
+        with quiet() as settle:
+            try:
+                return read(self.path(step).absolute())
+            except PermissionError as error:
+                raise UserError(f"checkpoint {self.path(step)} cannot be read ({_brief(error)}).") from error
+            except _DAMAGE as error:
+                reason = _brief(error)
+            settle()  # here, where the error, which holds the tasks beside it, is gone
+        raise Damaged(reason)
 
 
-class _Damaged(Exception):
-    pass
+def _lowest(scores: dict[int, float]) -> int | None:
+    return min(scores, key=lambda step: (scores[step], step)) if scores else None
 
 
-def _listed(read: Callable[[], T]) -> T:
-    """What `read` returns, which lists the folder: anew where a checkpoint is deleted under it."""
-    for _ in range(TRIES - 1):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            return read()
-    return read()
-
-
-def _without_closed_loops(hook: Callable[[Any], object]) -> Callable[[Any], None]:
-    """The hook for exceptions nobody can catch, less those of a failed read's other tasks: Orbax closes their
-    event loop under them, and each would print a traceback, also after the failure was dealt with."""
-
-    def filtered(unraisable: Any) -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value):
-            hook(unraisable)
-
-    return filtered
+def _digest(arrays: Arrays) -> str:
+    return sha256_of_arrays(dict(sorted(arrays.items())))  # Orbax gives them back in another order
 
 
 def _brief(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
-
-
-def _is_key(leaf: Array | jax.ShapeDtypeStruct) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _to_host(state: GanState) -> dict[str, np.ndarray]:
-    """The state's arrays on the host, by their path, in the order of `jax.tree.leaves`."""
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    data = [jax.random.key_data(x) if _is_key(x) else x for _, x in leaves]
-    names = [jax.tree_util.keystr(path) for path, _ in leaves]
-    return dict(zip(names, map(np.asarray, jax.device_get(data)), strict=True))
-
-
-def _like(leaf: Array | jax.ShapeDtypeStruct, array: np.ndarray) -> Array:
-    if not _is_key(leaf):
-        return jnp.asarray(array)
-    return jax.random.wrap_key_data(jnp.asarray(array))
-
-
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name, array in arrays.items():
-        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
