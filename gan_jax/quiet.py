@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-LULL = 0.2  # seconds without a sound after which the tasks that a failed read left behind are taken to have ended
+LULL = 1.0  # seconds without a sound after which the tasks that a failed read left behind are taken to have ended
 
 
 @contextlib.contextmanager
