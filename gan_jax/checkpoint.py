@@ -144,10 +144,13 @@ class Checkpoints:
         keep = [policies.LatestN(KEPT), SimpleNamespace(should_preserve=is_best)]
         keep += [policies.EveryNSteps(self._keep_every)] if self._keep_every else []
         with self._errors():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            # Orbax's own clean-up comes with its reading of every checkpoint, which one damaged file ends.
+            for half_written in self._directory.glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(half_written)
             self._orbax = ocp.training.Checkpointer(
                 self._directory.absolute(),
                 preservation_policy=policies.AnyPreservationPolicy(keep),
-                cleanup_tmp_directories=True,
                 lightweight_initialize=True,
             )
 

@@ -10,97 +10,99 @@ beside its value for real training images, which no generator should beat, and f
 
 import dataclasses
 import functools
-import itertools
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import tyro
-
-from gan_jax import cli, data, workdir
-from gan_jax.errors import UserError, unknown
+from gan_jax import cli
+from gan_jax.checkpoint import Step
+from gan_jax.errors import UserError
 from gan_jax.evaluation import picture
 from gan_jax.evaluation.judgement import Judged, judge
 from gan_jax.evaluation.protocol import NUM, Evaluator
 from gan_jax.evaluation.scores import INCEPTION_FAMILIES, Score
-from gan_jax.evaluation.subjects import File, Run
+from gan_jax.evaluation.subjects import ImagesFile, TrainedRun
 from gan_jax.evaluation.table import table
 from gan_jax.features.classifier import FeatureNetwork
 from gan_jax.features.inception_weights import load_inception
-from gan_jax.sample import Checkpoint
+from gan_jax.options import CHECKPOINT, COUNT, PATH, SEED, TEXT, check, option
+from gan_jax.storage import write_atomically
 
 INCEPTION_WIDTH = 2048
-
-# Flags given several times, with one or more values each.
-_Paths = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """What to judge, and how."""
 
-    workdir: _Paths = ()
-    """Folders of training runs."""
-    npz: _Paths = ()
-    """Files with an array `images`, uint8 [N, 28, 28, C]."""
-    num: int = NUM
-    """Number of samples, and of the test images that they are compared with."""
-    seed: int = 0
-    """Seed of the samples' latents and of every other random choice."""
-    checkpoint: Checkpoint = None
-    """Step of the runs' checkpoint, or best: the one of the lowest Fréchet distance. Default: the newest."""
-    dataset: str = "mnist"
-    """The data set that the files of --npz are judged by; a run has its own."""
-    data_dir: str | None = None
-    """A folder that holds the data set's four original files."""
-    inception_weights: str | None = None
-    """Also give the standard FID, KID and Inception score, with Inception v3: PyTorch-fid's file of its
-    weights, or the word 'download'."""
-    out: str | None = None
-    """Folder to write NAME.evaluation.json and .png to, instead of the places above."""
+    workdir: tuple[str, ...] = option((), "Folders of training runs.", PATH, many=True)
+    npz: tuple[str, ...] = option((), "Files with an array `images`, uint8 [N, H, W, C].", PATH, many=True)
+    num: int = option(
+        NUM,
+        "Number of samples, and of the test images that they are compared with.",
+        COUNT,
+        also=("num_samples",),
+    )
+    seed: int = option(0, "Seed of the samples' latents and of every other random choice.", SEED)
+    checkpoint: Step = option(
+        None,
+        "Step of the runs' checkpoint, or best: the one of the lowest Fréchet distance. Default: the newest.",
+        CHECKPOINT,
+    )
+    dataset: str = option(
+        "mnist", "The data set that the files of --npz are judged by; a run has its own.", TEXT
+    )
+    data_dir: str | None = option(None, "A folder that holds the data set's original files.", PATH)
+    inception_weights: str | None = option(
+        None,
+        "Also give the standard FID, KID and Inception score, with Inception v3: PyTorch-fid's file of its weights, or "
+        "the word 'download'.",
+        PATH,
+    )
+    out: str | None = option(
+        None, "Folder to write NAME.evaluation.json and .png to, instead of the places above.", PATH
+    )
 
-    def check(self) -> None:
-        """Raises `UserError` for what is not allowed."""
-        if not self.workdirs and not self.files:
+    def __post_init__(self) -> None:
+        """Check every field. Raises `UserError`."""
+        check(self)
+        if not self.workdir and not self.npz:
             raise UserError("nothing to evaluate: give --workdir=FOLDER, --npz=FILE or both.")
-        if self.num < 1:
-            raise UserError(f"--num={self.num} is not allowed: it must be at least 1.")
         if self.inception_weights and self.num <= INCEPTION_WIDTH:
             raise UserError(
                 f"--num={self.num} is too few for --inception_weights: the covariance of {INCEPTION_WIDTH} "
                 f"features takes {INCEPTION_WIDTH + 1}."
             )
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed={self.seed} is not allowed: it must be from 0 to 4294967295.")
-        if self.dataset not in data.DATASETS:
-            raise unknown("dataset", self.dataset, data.DATASETS)
 
     @property
     def workdirs(self) -> list[Path]:
         """The runs' folders."""
-        return [Path(path).expanduser() for path in itertools.chain(*self.workdir)]
+        return [Path(path).expanduser() for path in self.workdir]
 
     @property
     def files(self) -> list[Path]:
         """The files of images."""
-        return [Path(path).expanduser() for path in itertools.chain(*self.npz)]
+        return [Path(path).expanduser() for path in self.npz]
 
 
-def _subjects(options: Options) -> dict[Path, Run | File]:
+def _subjects(options: Options) -> dict[Path, TrainedRun | ImagesFile]:
     """All that is to be judged, by the path to write to, less its suffix; nothing of it is computed yet.
 
     Raises `UserError` where one cannot be read, or its results not written.
     """
-    found: dict[Path, Run | File] = {}
-    runs = [Run(path, checkpoint=options.checkpoint, data_dir=options.data_dir) for path in options.workdirs]
+    found: dict[Path, TrainedRun | ImagesFile] = {}
+    runs = [
+        TrainedRun(path, checkpoint=options.checkpoint, data_dir=options.data_dir)
+        for path in options.workdirs
+    ]
     files = [
-        File(path, dataset=options.dataset, data_dir=options.data_dir, num=options.num)
+        ImagesFile(path, dataset=options.dataset, data_dir=options.data_dir, num=options.num)
         for path in options.files
     ]
-    subjects: list[Run | File] = [*runs, *files]
+    subjects: list[TrainedRun | ImagesFile] = [*runs, *files]
     for subject in subjects:
-        own = isinstance(subject, Run) and options.out is None
+        own = isinstance(subject, TrainedRun) and options.out is None
         folder = Path(options.out or subject.folder).expanduser()
         target = folder / ("evaluation" if own else f"{subject.stem}.evaluation")
         if not os.access(folder, os.W_OK | os.X_OK) or not folder.is_dir():
@@ -113,7 +115,9 @@ def _subjects(options: Options) -> dict[Path, Run | File]:
     return found
 
 
-def _evaluators(subject: Run | File, options: Options, inception: FeatureNetwork | None) -> list[Evaluator]:
+def _evaluators(
+    subject: TrainedRun | ImagesFile, options: Options, inception: FeatureNetwork | None
+) -> list[Evaluator]:
     make = functools.partial(Evaluator, subject.dataset, subject.data_dir, num=options.num, seed=options.seed)
     return [make()] + ([make(network=inception, families=INCEPTION_FAMILIES)] if inception else [])
 
@@ -125,7 +129,7 @@ def _write(target: Path, judged: Judged) -> None:
         picture.save(judged.page, drawing)
         drawing.replace(target.with_name(target.name + ".png"))
         text = json.dumps(judged.report, indent=2, allow_nan=False) + "\n"
-        workdir.write_atomically(target.with_name(target.name + ".json"), text)
+        write_atomically(target.with_name(target.name + ".json"), text)
     except OSError as error:
         raise UserError(f"{target}.json cannot be written ({error.strerror}).") from error
     finally:
@@ -134,7 +138,6 @@ def _write(target: Path, judged: Judged) -> None:
 
 def evaluate(options: Options) -> None:
     """Judge all subjects, print their table, write their files. Raises `UserError`."""
-    options.check()
     subjects = _subjects(options)
     weights = options.inception_weights
     inception = load_inception(None if weights == "download" else Path(weights)) if weights else None

@@ -14,6 +14,7 @@ called from Python.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,26 +24,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 
-from gan_jax import data
+from gan_jax import cli, data
+from gan_jax.errors import UserError
 from gan_jax.features import classifier as features
+from gan_jax.options import COUNT, OR_OFF, PATH, POSITIVE, SEED, check, choice, option
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """What to train, and where to."""
 
-    dataset: str = "mnist"
-    out: Path | None = None
-    """Where to write, if not to the cache folder."""
-    data_dir: str | None = None
-    """A folder with the original files."""
-    epochs: int = 18
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.02
-    seed: int = 0
+    dataset: str = option(
+        "mnist", "One of the registered data sets of 28×28 grey images.", choice("dataset", data.DATASETS)
+    )
+    out: str | None = option(None, "Where to write, if not to the cache folder.", PATH)
+    data_dir: str | None = option(None, "A folder that holds the data set's original files.", PATH)
+    epochs: int = option(18, "Passes over the data.", COUNT)
+    batch_size: int = option(128, "Images per step.", COUNT)
+    learning_rate: float = option(2e-3, "Highest learning rate.", POSITIVE)
+    weight_decay: float = option(0.02, "Of AdamW.", OR_OFF)
+    seed: int = option(0, "Of the initial weights, the batches and the augmentation.", SEED)
+
+    def __post_init__(self) -> None:
+        """Check every field. Raises `UserError`."""
+        check(self)
 
 
 def warp(key: jax.Array, images: jax.Array) -> jax.Array:
@@ -106,7 +112,7 @@ def accuracy(network: features.FeatureNetwork, images: np.ndarray, labels: np.nd
 
 def train(options: Options) -> Any:
     """Train on the train split and return the variables after the last epoch."""
-    images, labels = data.load(options.dataset, "train", options.data_dir)
+    images, labels = _labelled(options, "train")
     steps = len(images) // options.batch_size
     total = options.epochs * steps
     schedule = optax.warmup_cosine_decay_schedule(0.0, options.learning_rate, total // 10, total)
@@ -127,16 +133,24 @@ def train(options: Options) -> Any:
     return variables
 
 
-def main(options: Options) -> None:
-    """Train, write, read back and report."""
-    path = options.out or features.cached_path(options.dataset)
+def _labelled(options: Options, split: str) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = data.load(options.dataset, split, options.data_dir)
+    if labels is None:
+        raise UserError(f"{options.dataset} has no labels to learn.")
+    return images, labels
+
+
+def main(args: Sequence[str]) -> None:
+    """The command: train, write, read back and report."""
+    options = cli.parse(Options, args, prog="python -m gan_jax.train_classifier", description=__doc__ or "")
+    path = Path(options.out).expanduser() if options.out else features.cached_path(options.dataset)
     sha256 = features.save_variables(path, train(options))
     network = features.network_of(options.dataset, path, sha256)
     for split in ("train", "test"):
-        score = accuracy(network, *data.load(options.dataset, split, options.data_dir))
+        score = accuracy(network, *_labelled(options, split))
         print(f"{split} accuracy {score:.4%}")
     print(f"{path} {path.stat().st_size} bytes, SHA-256 {sha256}")
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    cli.run(main)

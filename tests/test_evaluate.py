@@ -11,15 +11,18 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from begin import save_run
 from PIL import Image
 
-from gan_jax import cli, config, data, evaluate, sample, state
-from gan_jax.checkpoint import Checkpoints
+from gan_jax import cli, data, evaluate, sample
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.evaluation import cache, judgement, neighbours, protocol, scores, subjects
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.features import classifier as features
+from gan_jax.gan import Gan, load
+from gan_jax.parts import Facts
+from gan_jax.workdir import write_config
 
 NUM = 500
 METRICS = [
@@ -46,14 +49,7 @@ def evaluator(mnist: np.ndarray) -> Evaluator:
 
 def make_run(folder: Path, steps: tuple[int, ...] = (0, 10)) -> Path:
     """A run with checkpoints of an untrained generator."""
-    settings = Config(model="mlp")
-    folder.mkdir()
-    (folder / "config.json").write_text(config.to_json(settings))
-    gan = state.init(settings, (28, 28, 1), 10)
-    with Checkpoints(folder / "checkpoints", write=True) as checkpoints:
-        for step in steps:
-            checkpoints.save(gan.replace(step=gan.step + step))
-    return folder
+    return save_run(folder, Config(model="mlp"), steps)
 
 
 def blurred(images: np.ndarray) -> np.ndarray:
@@ -322,7 +318,7 @@ def test_inception_adds_its_own_rows(
 
 def test_the_curve_is_the_logs_where_it_has_one(tmp_path: Path, evaluator: Evaluator) -> None:
     folder = make_run(tmp_path / "run")
-    run = subjects.Run(folder, checkpoint=None, data_dir=None)
+    run = subjects.TrainedRun(folder, checkpoint=None, data_dir=None)
     curve = run.curve(evaluator, 0.5)
     assert (curve.name, curve.steps) == ("frechet_distance/mnist-classifier/500-test", [0, 10])
     assert curve.values[0] == evaluator.frechet(run.images(NUM, 0)) == curve.values[1]  # not trained
@@ -334,15 +330,15 @@ def test_the_curve_is_the_logs_where_it_has_one(tmp_path: Path, evaluator: Evalu
 def test_interpolations_keep_the_noise_in_its_distribution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = subjects.Run(make_run(tmp_path / "run"), checkpoint=None, data_dir=None)
+    run = subjects.TrainedRun(make_run(tmp_path / "run"), checkpoint=None, data_dir=None)
     drawn = []
-    monkeypatch.setattr(sample, "draw", lambda config, variables, z, shape: drawn.append(np.asarray(z)))
+    monkeypatch.setattr(Gan, "draw", lambda self, z, labels: drawn.append(np.asarray(z)))
     run.interpolations(0)
-    z = drawn[0].reshape(subjects.PATHS, -1, run.config.z_dim)
-    latents = np.asarray(sample.latents(run.config, 0, 2 * subjects.PATHS))
+    z = drawn[0].reshape(subjects.PATHS, -1, 100)
+    latents = np.asarray(load(tmp_path / "run").latents(2 * subjects.PATHS, 0))
     np.testing.assert_allclose(z[:, 0], latents[: subjects.PATHS], atol=1e-6)
     np.testing.assert_allclose(z[:, -1], latents[subjects.PATHS :], atol=1e-6)
-    assert np.linalg.norm(z, axis=2) == pytest.approx(np.sqrt(run.config.z_dim), rel=0.35)
+    assert np.linalg.norm(z, axis=2) == pytest.approx(10.0, rel=0.35)
 
 
 # What is refused
@@ -428,7 +424,7 @@ def test_other_bad_input(refuse: Refuse, tmp_path: Path, mnist: np.ndarray) -> N
 def test_workdirs_without_a_generator(refuse: Refuse, tmp_path: Path) -> None:
     refuse(["--workdir=absent"], "absent holds no run")
     (tmp_path / "fresh").mkdir()
-    (tmp_path / "fresh/config.json").write_text(config.to_json(Config()))
+    write_config(tmp_path / "fresh", Config(), Facts((28, 28, 1), 60_000, 10, "of no images"))
     refuse(["--workdir=fresh"], "holds no checkpoint yet")
     make_run(tmp_path / "run", (10, 20))
     refuse(["--workdir=run", "--checkpoint=15"], "no checkpoint of step 15", "10, 20")

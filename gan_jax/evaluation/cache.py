@@ -15,8 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax import data, report
+from gan_jax import report
 from gan_jax.features.classifier import NPZ_DAMAGE
+from gan_jax.storage import cache_folder
 
 Arrays = dict[str, np.ndarray]
 
@@ -44,7 +45,7 @@ def cached(name: str, depends_on: dict[str, Any], compute: Callable[[], Arrays])
     key = json.dumps({"backend": jax.default_backend(), "source": _source_sha256(), **depends_on})
     digest = hashlib.sha256(key.encode()).hexdigest()
     try:
-        path = data.cache_folder() / "statistics" / f"{name}-{digest[:16]}.npz"
+        path = cache_folder() / "statistics" / f"{name}-{digest[:16]}.npz"
     except RuntimeError:  # no home folder
         return compute()
     if (found := _read(path, key)) is not None:

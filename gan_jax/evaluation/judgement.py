@@ -9,7 +9,7 @@ from gan_jax.evaluation import picture
 from gan_jax.evaluation.cache import array_sha256
 from gan_jax.evaluation.protocol import Evaluator, choose
 from gan_jax.evaluation.scores import Score, Seen
-from gan_jax.evaluation.subjects import File, Run
+from gan_jax.evaluation.subjects import ImagesFile, TrainedRun
 from gan_jax.metrics.modes import class_histogram
 
 NEIGHBOURS = 200  # samples whose nearest training image is looked for
@@ -23,7 +23,7 @@ class Judged(NamedTuple):
     page: picture.Page
 
 
-def judge(subject: Run | File, evaluators: list[Evaluator]) -> Judged:
+def judge(subject: TrainedRun | ImagesFile, evaluators: list[Evaluator]) -> Judged:
     """Everything there is to say of one subject; the first evaluator's network is the data set's classifier."""
     first = evaluators[0]
     drawn = subject.images(first.num, first.seed)
@@ -40,8 +40,8 @@ def judge(subject: Run | File, evaluators: list[Evaluator]) -> Judged:
         real_shares=real_shares,
         fake_shares=fake_shares,
         neighbours=rows,
-        curve=subject.curve(first, scores[0].floor) if isinstance(subject, Run) else None,
-        interpolations=subject.interpolations(first.seed) if isinstance(subject, Run) else None,
+        curve=subject.curve(first, scores[0].floor) if isinstance(subject, TrainedRun) else None,
+        interpolations=subject.interpolations(first.seed) if isinstance(subject, TrainedRun) else None,
     )
     report: dict[str, Any] = {
         "gan_jax": __version__,
@@ -66,14 +66,14 @@ def _label_accuracy(evaluator: Evaluator, seen: Seen, labels: np.ndarray) -> dic
 
 def _neighbours(
     evaluator: Evaluator, images: np.ndarray, seen: Seen
-) -> tuple[dict[str, Any], list[picture.Row]]:
+) -> tuple[dict[str, Any], list[picture.ShownRow]]:
     """Median distances of samples, and of test images, to the nearest train image; and rows to draw.
 
     Samples that are nearer than real test images are have been copied.
     """
     num, columns = min(NEIGHBOURS, len(images)), picture.COLUMNS
     part = lambda seen: Seen(seen.features[:num], seen.probabilities[:num])
-    rows = [picture.Row("samples", images[:columns], [""] * columns)]
+    rows = [picture.ShownRow("samples", images[:columns], [""] * columns)]
     medians: dict[str, Any] = {"of": num}
     for space, samples, test in (
         (
@@ -87,5 +87,5 @@ def _neighbours(
         medians[f"{space}_distance"] = {"samples": sample_median, "test": test_median}
         title = f"nearest train\nimages, by {space}\nmedian {sample_median:.3g}\n(test: {test_median:.3g})"
         captions = [f"{distance:.2f}" for distance in samples.distances[:columns]]
-        rows.append(picture.Row(title, evaluator.train_images[samples.indices[:columns]], captions))
+        rows.append(picture.ShownRow(title, evaluator.train_images[samples.indices[:columns]], captions))
     return medians, rows

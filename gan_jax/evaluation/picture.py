@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan_jax import report
+from gan_jax import pictures
 
 COLUMNS = 10  # samples shown with their neighbours, and steps from one latent to the next
 
 
-class Row(NamedTuple):
+class ShownRow(NamedTuple):
     """Images uint8 [COLUMNS, H, W, C] under a title, and a caption for each."""
 
     title: str
@@ -33,7 +33,7 @@ class Page(NamedTuple):
     title: str
     real_shares: np.ndarray
     fake_shares: np.ndarray
-    neighbours: list[Row]
+    neighbours: list[ShownRow]
     curve: Curve | None
     interpolations: np.ndarray | None
 
@@ -51,7 +51,7 @@ def save(page: Page, path: Path) -> None:
     _draw_neighbours(parts[1], page.neighbours)
     if page.interpolations is not None:
         axes = parts[2].subplots()
-        _draw_image(axes, report.grid(page.interpolations, COLUMNS))
+        _draw_image(axes, pictures.mosaic(page.interpolations, COLUMNS))
         axes.set_title("Interpolations: each row from one latent to another", fontsize=10)
     figure.savefig(path, dpi=120, format="png")
 
@@ -80,8 +80,8 @@ def _draw_numbers(figure: Any, page: Page) -> None:
         axes[1].legend(fontsize=8)
 
 
-def _draw_neighbours(figure: Any, rows: list[Row]) -> None:
-    """Row by row, each with its title at the left."""
+def _draw_neighbours(figure: Any, rows: list[ShownRow]) -> None:
+    """ShownRow by row, each with its title at the left."""
     all_axes = figure.subplots(len(rows), COLUMNS, squeeze=False)
     for row, line in zip(rows, all_axes, strict=True):
         for i, axes in enumerate(line):

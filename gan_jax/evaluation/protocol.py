@@ -83,7 +83,8 @@ class Evaluator:
         most = min(len(test_images), len(self.train_images))
         if not 1 <= num <= most:
             raise UserError(f"--num={num} is not allowed: {dataset} has {most} images to compare with.")
-        self.test_images, self.test_labels = (choose(x, num, seed) for x in (test_images, test_labels))
+        self.test_images = choose(test_images, num, seed)
+        self.test_labels = None if test_labels is None else choose(test_labels, num, seed)
         self._families = families
         self._progress = progress
 

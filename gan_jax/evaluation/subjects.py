@@ -2,58 +2,56 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import data, report, sample
-from gan_jax.config import Config
+from gan_jax import data, report
+from gan_jax.checkpoint import Step
 from gan_jax.errors import UserError
 from gan_jax.evaluation import picture
 from gan_jax.evaluation.images_file import read_images
 from gan_jax.evaluation.protocol import Evaluator, bar
+from gan_jax.gan import load
 
 CHECKPOINTS = 10  # of a run at most, for the curve of its scores
 PATHS = 6  # interpolations shown
 
 
-class Run:
+class TrainedRun:
     """A training run. Its `name` is the path as given, `stem` the folder's own name."""
 
-    def __init__(self, folder: Path, *, checkpoint: sample.Checkpoint, data_dir: str | None) -> None:
+    def __init__(self, folder: Path, *, checkpoint: Step, data_dir: str | None) -> None:
         """Restore its generator. Raises `UserError` where there is none."""
         self.name, self.folder, self.stem = str(folder), folder, folder.resolve().name
-        self.config, restored = sample.restore(folder, checkpoint)
-        self.step = int(restored.step)
-        self.dataset, self.data_dir = self.config.dataset, data_dir or self.config.data_dir
+        self._gan = load(folder, checkpoint, warn=report.warn)
+        self.step = self._gan.step
+        self.dataset, self.data_dir = self._gan.config.dataset, data_dir or self._gan.config.data_dir
         self.source = {"workdir": str(folder), "step": self.step}
-        self._variables = restored.sampling_variables
 
     def images(self, num: int, seed: int) -> np.ndarray:
         """The samples that `gan_jax.sample` draws with this seed."""
-        return _draw(self.config, self._variables, num, seed, "samples")
+        return self._gan.sample(num, seed, progress=lambda starts: bar(starts, "samples"))
 
     def labels(self, num: int) -> np.ndarray | None:
         """The classes [num] that the images were asked to be of; None for a run without labels."""
-        labels = sample.classes(self.config, num)
+        labels = self._gan.classes(num)
         return None if labels is None else np.asarray(labels)
 
     def interpolations(self, seed: int) -> np.ndarray:
         """`PATHS` rows of images between two latents each, the noise of each step distributed as in training."""
-        z = sample.latents(self.config, seed, 2 * PATHS)
+        z = self._gan.latents(2 * PATHS, seed)
         start, end = z[:PATHS, None], z[PATHS:, None]
         share = jnp.linspace(0.0, 1.0, picture.COLUMNS)[None, :, None]
-        if self.config.z_distribution == "normal":
+        if self._gan.config.z_distribution == "normal":
             # Half-way along the straight line Gaussian noise is shorter than any that the generator has seen.
             z = jnp.cos(share * jnp.pi / 2) * start + jnp.sin(share * jnp.pi / 2) * end
         else:
             z = (1 - share) * start + share * end
-        z = z.reshape(PATHS * picture.COLUMNS, -1)
-        labels = sample.classes(self.config, PATHS)
+        labels = self._gan.classes(PATHS)
         if labels is not None:  # a path stays within one class
             labels = jnp.repeat(labels, picture.COLUMNS)
-        return sample.draw(self.config, self._variables, z, labels)
+        return self._gan.draw(z.reshape(PATHS * picture.COLUMNS, -1), labels)
 
     def curve(self, evaluator: Evaluator, floor: float) -> picture.Curve:
         """The Fréchet distance over training: out of the log, or else of the checkpoints there are."""
@@ -69,23 +67,25 @@ class Run:
         points = []
         for step in bar(sorted(chosen), "checkpoints"):
             try:
-                variables = sample.restore(self.folder, step)[1].sampling_variables
+                gan = load(self.folder, step, warn=report.warn)
             except UserError as error:  # damaged, or deleted by a run that goes on: the others still tell
                 report.warn(f"the curve is without step {step}: {error}")
                 continue
-            images = _draw(self.config, variables, evaluator.num, evaluator.seed, f"samples of step {step}")
+            progress = lambda starts: bar(starts, f"samples of step {step}")  # noqa: B023
+            images = gan.sample(evaluator.num, evaluator.seed, progress=progress)
             points.append((step, evaluator.frechet(images)))
         return points
 
 
-class File:
+class ImagesFile:
     """An .npz of images, in `folder`; `stem` is its name without the suffix."""
 
     def __init__(self, path: Path, *, dataset: str, data_dir: str | None, num: int) -> None:
         """Read it. Raises `UserError` if it is anything but images of the data set's shape."""
         self.name, self.folder, self.stem = str(path), path.absolute().parent, path.stem
         self.dataset, self.data_dir = dataset, data_dir
-        self._images = read_images(path, data.DATASETS[self.dataset].image_shape, num)
+        shape = data.load(dataset, "test", data_dir)[0].shape[1:]
+        self._images = read_images(path, shape, num)
         self.source = {"npz": str(path), "images_in_file": len(self._images)}
 
     def images(self, num: int, seed: int) -> np.ndarray:
@@ -95,12 +95,6 @@ class File:
     def labels(self, num: int) -> np.ndarray | None:
         """None: labels in a file are not read, since other programs may mean anything by them."""
         return None
-
-
-def _draw(config: Config, variables: Any, num: int, seed: int, title: str) -> np.ndarray:
-    """`num` images, as `sample.draw` makes them, with a progress bar."""
-    z = sample.latents(config, seed, num)
-    return sample.draw(config, variables, z, sample.classes(config, num), lambda starts: bar(starts, title))
 
 
 def _logged(path: Path) -> tuple[str, list[tuple[int, float]]]:

@@ -23,6 +23,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan_jax import data
 from gan_jax.errors import UserError, unknown
+from gan_jax.storage import cache_folder
 
 ASSETS = Path(__file__).parent.parent / "assets"
 BATCH_SIZE = 500
@@ -73,7 +74,7 @@ class FeatureNetwork(NamedTuple):
 
 def cached_path(dataset: str) -> Path:
     """Where a classifier that the user trained is kept."""
-    return data.cache_folder() / f"{dataset}_classifier.npz"
+    return cache_folder() / f"{dataset}_classifier.npz"
 
 
 def classifier_path(dataset: str) -> Path:

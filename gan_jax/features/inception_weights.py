@@ -14,11 +14,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from tqdm import tqdm
 
-from gan_jax.data import cache_folder
 from gan_jax.errors import UserError
 from gan_jax.features.classifier import FeatureNetwork, batched
 from gan_jax.features.inception import InceptionV3
 from gan_jax.features.torch_file import read_state_dict
+from gan_jax.storage import cache_folder
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"
