@@ -29,6 +29,7 @@ from scipy import stats
 
 from gan_jax import cli, data, workdir
 from gan_jax.config import Config
+from gan_jax.gan import load
 from gan_jax.human_eval import __main__ as human_eval
 from gan_jax.human_eval import shares
 from gan_jax.human_eval.answers import Answers, Conditions, Tally
