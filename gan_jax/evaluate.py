@@ -1,48 +1,55 @@
 """Judge samples: of a training run, or of any program.
 
     python -m gan_jax.evaluate --workdir=runs/mnist-hinge
-    python -m gan_jax.evaluate --workdir=runs/mnist-hinge runs/mnist-preset-wgan_gp --npz=theirs.npz
+    python -m gan_jax.evaluate --workdir runs/mnist-hinge runs/mnist-preset-wgan_gp --npz=theirs.npz
 
 It prints a table and writes evaluation.json and evaluation.png into the run's folder; for FILE.npz, which
-holds an array `images`, uint8 [N, 28, 28, C], FILE.evaluation.json and .png beside it. Every score stands
+holds an array `images`, uint8 [N, H, W, C], FILE.evaluation.json and .png beside it. Every score stands
 beside its value for real training images, which no generator should beat, and for noise.
+
+The features are those of the data's own classifier. Where there is none, they are a random net's, which see
+less; `python -m gan_jax.train_classifier` makes a classifier of any labelled images.
 """
 
 import dataclasses
-import functools
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from gan_jax import cli
+from gan_jax import cli, report
 from gan_jax.checkpoint import Step
 from gan_jax.errors import UserError
 from gan_jax.evaluation import picture
 from gan_jax.evaluation.judgement import Judged, judge
-from gan_jax.evaluation.protocol import NUM, Evaluator
+from gan_jax.evaluation.protocol import NUM, Evaluator, evaluator_of
+from gan_jax.evaluation.reals import Data, Reals, Source, load_reals
 from gan_jax.evaluation.scores import INCEPTION_FAMILIES, Score
-from gan_jax.evaluation.subjects import ImagesFile, TrainedRun
+from gan_jax.evaluation.subjects import JudgedFile, JudgedRun
 from gan_jax.evaluation.table import table
-from gan_jax.features.classifier import FeatureNetwork
-from gan_jax.features.inception_weights import load_inception
-from gan_jax.options import CHECKPOINT, COUNT, PATH, SEED, TEXT, check, option
-from gan_jax.storage import write_atomically
+from gan_jax.features import FeatureNetwork, choose_network, load_inception
+from gan_jax.options import CHECKPOINT, COUNT, PATH, SEED, check, choice, option
+from gan_jax.parts import facts_of
+from gan_jax.storage import replacing, write_atomically
 
-INCEPTION_WIDTH = 2048
+FEATURES = ("auto", "classifier", "random", "inception")
+
+Subject = JudgedRun | JudgedFile
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What to judge, and how."""
+class Options(Data):
+    """What to judge, and how. The data options are those of the files of --npz; a run has its own."""
 
     workdir: tuple[str, ...] = option((), "Folders of training runs.", PATH, many=True)
-    npz: tuple[str, ...] = option((), "Files with an array `images`, uint8 [N, H, W, C].", PATH, many=True)
-    num: int = option(
-        NUM,
-        "Number of samples, and of the test images that they are compared with.",
+    npz: tuple[str, ...] = option(
+        (), "Files with an array `images`, uint8 [N, H, W, C].", PATH, many=True, also=("images", "file")
+    )
+    num: int | None = option(
+        None,
+        "Number of samples, and of the test images that they are compared with. "
+        f"Default: {NUM:,}, or as many as there are test images.",
         COUNT,
-        also=("num_samples",),
     )
     seed: int = option(0, "Seed of the samples' latents and of every other random choice.", SEED)
     checkpoint: Step = option(
@@ -50,14 +57,16 @@ class Options:
         "Step of the runs' checkpoint, or best: the one of the lowest Fréchet distance. Default: the newest.",
         CHECKPOINT,
     )
-    dataset: str = option(
-        "mnist", "The data set that the files of --npz are judged by; a run has its own.", TEXT
+    features: str = option(
+        "auto",
+        "Whose features: of the data's classifier, of a random net, of Inception v3 alone, or auto: the "
+        "classifier's where there is one, else the random net's.",
+        choice("features", FEATURES),
     )
-    data_dir: str | None = option(None, "A folder that holds the data set's original files.", PATH)
     inception_weights: str | None = option(
         None,
-        "Also give the standard FID, KID and Inception score, with Inception v3: PyTorch-fid's file of its weights, or "
-        "the word 'download'.",
+        "Also give the standard FID, KID and Inception score, with Inception v3: PyTorch-fid's file of its "
+        "weights, or the word 'download'.",
         PATH,
     )
     out: str | None = option(
@@ -69,40 +78,25 @@ class Options:
         check(self)
         if not self.workdir and not self.npz:
             raise UserError("nothing to evaluate: give --workdir=FOLDER, --npz=FILE or both.")
-        if self.inception_weights and self.num <= INCEPTION_WIDTH:
-            raise UserError(
-                f"--num={self.num} is too few for --inception_weights: the covariance of {INCEPTION_WIDTH} "
-                f"features takes {INCEPTION_WIDTH + 1}."
-            )
-
-    @property
-    def workdirs(self) -> list[Path]:
-        """The runs' folders."""
-        return [Path(path).expanduser() for path in self.workdir]
-
-    @property
-    def files(self) -> list[Path]:
-        """The files of images."""
-        return [Path(path).expanduser() for path in self.npz]
+        if self.features == "inception" and self.inception_weights is None:
+            raise UserError("--features=inception needs --inception_weights: a file, or the word download.")
 
 
-def _subjects(options: Options) -> dict[Path, TrainedRun | ImagesFile]:
+def _subjects(options: Options) -> dict[Path, Subject]:
     """All that is to be judged, by the path to write to, less its suffix; nothing of it is computed yet.
 
     Raises `UserError` where one cannot be read, or its results not written.
     """
-    found: dict[Path, TrainedRun | ImagesFile] = {}
-    runs = [
-        TrainedRun(path, checkpoint=options.checkpoint, data_dir=options.data_dir)
-        for path in options.workdirs
+    found: dict[Path, Subject] = {}
+    data = Source(options.dataset, options.image_size, options.channels)
+    folders, files = ([Path(path).expanduser() for path in paths] for paths in (options.workdir, options.npz))
+    runs = [JudgedRun(path, checkpoint=options.checkpoint, data_dir=options.data_dir) for path in folders]
+    subjects: list[Subject] = [
+        *runs,
+        *(JudgedFile(path, data=data, data_dir=options.data_dir) for path in files),
     ]
-    files = [
-        ImagesFile(path, dataset=options.dataset, data_dir=options.data_dir, num=options.num)
-        for path in options.files
-    ]
-    subjects: list[TrainedRun | ImagesFile] = [*runs, *files]
     for subject in subjects:
-        own = isinstance(subject, TrainedRun) and options.out is None
+        own = isinstance(subject, JudgedRun) and options.out is None
         folder = Path(options.out or subject.folder).expanduser()
         target = folder / ("evaluation" if own else f"{subject.stem}.evaluation")
         if not os.access(folder, os.W_OK | os.X_OK) or not folder.is_dir():
@@ -115,25 +109,51 @@ def _subjects(options: Options) -> dict[Path, TrainedRun | ImagesFile]:
     return found
 
 
+def _check_against(subject: Subject, reals: Reals, num: int) -> None:
+    """Raises `UserError` for images that are not like the real ones, or too few."""
+    shape = reals.train_images.shape[1:]
+    if isinstance(subject, JudgedFile):
+        subject.read(shape, num)
+    else:
+        subject.check_shape(shape)
+        subject.check_content(facts_of(reals.train_images, reals.train_labels).sha256)
+
+
 def _evaluators(
-    subject: TrainedRun | ImagesFile, options: Options, inception: FeatureNetwork | None
+    source: Source, reals: Reals, options: Options, inception: FeatureNetwork | None
 ) -> list[Evaluator]:
-    make = functools.partial(Evaluator, subject.dataset, subject.data_dir, num=options.num, seed=options.seed)
-    return [make()] + ([make(network=inception, families=INCEPTION_FAMILIES)] if inception else [])
+    """The judges of one data set; what they cannot judge, or could judge better, is said on standard error."""
+    evaluators = []
+    if options.features != "inception":
+        command = f"python -m gan_jax.train_classifier --dataset={source.dataset}"
+        network = choose_network(
+            reals.train_images, reals.train_labels, reals.name, wanted=options.features, train_with=command
+        )
+        if options.features == "auto" and not network.judges_labels:
+            why = f"has no classifier: `{command}` makes one, which sees more"
+            why = "has no labels" if reals.train_labels is None else why
+            report.note(f"the features are those of {network.name}, since {reals.name} {why}.")
+        evaluators.append(evaluator_of(reals, network=network, num=options.num, seed=options.seed))
+    if inception:
+        families = INCEPTION_FAMILIES
+        evaluators.append(
+            evaluator_of(reals, network=inception, num=options.num, seed=options.seed, families=families)
+        )
+    for evaluator in evaluators:
+        for family, why in evaluator.left_out.items():
+            report.warn(f"no {family}: {why}.")
+    return evaluators
 
 
 def _write(target: Path, judged: Judged) -> None:
     """Both files, each the old or the new one, also after a crash."""
-    drawing = target.with_name(target.name + ".png.new")
     try:
-        picture.save(judged.page, drawing)
-        drawing.replace(target.with_name(target.name + ".png"))
+        with replacing(target.with_name(target.name + ".png")) as drawing:
+            picture.save(judged.page, drawing)
         text = json.dumps(judged.report, indent=2, allow_nan=False) + "\n"
         write_atomically(target.with_name(target.name + ".json"), text)
     except OSError as error:
         raise UserError(f"{target}.json cannot be written ({error.strerror}).") from error
-    finally:
-        drawing.unlink(missing_ok=True)
 
 
 def evaluate(options: Options) -> None:
@@ -141,23 +161,30 @@ def evaluate(options: Options) -> None:
     subjects = _subjects(options)
     weights = options.inception_weights
     inception = load_inception(None if weights == "download" else Path(weights)) if weights else None
-    # By data set alone: checksums see to it that another --data_dir holds the same images.
-    evaluators: dict[str, list[Evaluator]] = {}
-    tables: dict[str, dict[str, list[Score]]] = {}
+    # By what names the data alone: of own images, and by checksums of others, a --data_dir changes nothing.
+    reals: dict[Source, Reals] = {}
+    evaluators: dict[Source, list[Evaluator]] = {}
+    for subject in subjects.values():
+        if (data := subject.data) not in reals:
+            reals[data] = load_reals(data, subject.data_dir)
+            evaluators[data] = _evaluators(data, reals[data], options, inception)
+        _check_against(subject, reals[data], evaluators[data][0].num)
+    tables: dict[Source, dict[str, list[Score]]] = {}
     remarks: list[str] = []
     for target, subject in subjects.items():
-        if subject.dataset not in evaluators:
-            evaluators[subject.dataset] = _evaluators(subject, options, inception)
-        judged = judge(subject, evaluators[subject.dataset])
-        tables.setdefault(subject.dataset, {})[subject.name] = judged.scores
+        judged = judge(subject, evaluators[subject.data])
+        tables.setdefault(subject.data, {})[subject.name] = judged.scores
         if (accuracy := judged.report.get("label_accuracy")) is not None:
+            own = (
+                f", which is right on {accuracy['test']:.2%} of the test images" if "test" in accuracy else ""
+            )
             remarks.append(
                 f"{subject.name}: {accuracy['samples']:.2%} of the samples are of the class asked for, says the "
-                f"classifier, which is right on {accuracy['test']:.2%} of the test images."
+                f"classifier{own}."
             )
         _write(target, judged)
-    for dataset, columns in tables.items():
-        print(f"{dataset}\n{table(columns)}\n")
+    for source, scores in tables.items():
+        print(f"{evaluators[source][0].dataset}\n{table(scores)}\n")
     print("".join(f"{remark}\n" for remark in remarks), end="")
     print("Written: " + ", ".join(f"{target}.json and .png" for target in subjects))
 

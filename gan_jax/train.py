@@ -25,7 +25,7 @@ from gan_jax.advice import advice
 from gan_jax.checkpoint import Checkpoints, NonFiniteState
 from gan_jax.config import Config
 from gan_jax.errors import Diverged, UserError
-from gan_jax.evaluation.protocol import Evaluator, bar
+from gan_jax.evaluation.protocol import Evaluator, bar, evaluator_for
 from gan_jax.gan import Gan, restored
 from gan_jax.parts import Facts, facts_of
 from gan_jax.report import LogRow, Report
@@ -153,7 +153,7 @@ def train(config: Config) -> Path:
     facts = facts_of(images, labels)
     _, plan = prepare(config, facts)
     # Seed 1: evaluate's default is 0, and the best should not be reported on the samples it was chosen by.
-    evaluator = Evaluator(config.dataset, config.data_dir, seed=1) if config.eval_every else None
+    evaluator = evaluator_for(config.dataset, config.data_dir, seed=1) if config.eval_every else None
     with (
         workdir.claim(config, facts) as folder,
         Checkpoints(folder / "checkpoints", write=True, keep_every=config.keep_every) as checkpoints,

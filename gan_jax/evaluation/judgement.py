@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax import __version__
-from gan_jax.evaluation import picture
-from gan_jax.evaluation.cache import array_sha256
+from gan_jax.evaluation import picture, table
 from gan_jax.evaluation.protocol import Evaluator, choose
-from gan_jax.evaluation.scores import Score, Seen
-from gan_jax.evaluation.subjects import ImagesFile, TrainedRun
-from gan_jax.metrics.modes import class_histogram
+from gan_jax.evaluation.scores import FRECHET, Score, Seen
+from gan_jax.evaluation.subjects import JudgedFile, JudgedRun
+from gan_jax.metrics import class_histogram
+from gan_jax.storage import sha256_of_arrays
 
 NEIGHBOURS = 200  # samples whose nearest training image is looked for
 
@@ -23,8 +23,8 @@ class Judged(NamedTuple):
     page: picture.Page
 
 
-def judge(subject: TrainedRun | ImagesFile, evaluators: list[Evaluator]) -> Judged:
-    """Everything there is to say of one subject; the first evaluator's network is the data set's classifier."""
+def judge(subject: JudgedRun | JudgedFile, evaluators: list[Evaluator]) -> Judged:
+    """Everything there is to say of one subject; classes and neighbours are as the first evaluator's network has it."""
     first = evaluators[0]
     drawn = subject.images(first.num, first.seed)
     images = choose(drawn, first.num, first.seed)
@@ -33,47 +33,68 @@ def judge(subject: TrainedRun | ImagesFile, evaluators: list[Evaluator]) -> Judg
     for evaluator in evaluators[1:]:
         scores += evaluator.scores(drawn)
     medians, rows = _neighbours(first, images, seen)
-    classes = first.real.probabilities.shape[1]
-    real_shares, fake_shares = (class_histogram(x.labels, classes) for x in (first.real, seen))
+    shares = _class_shares(first, seen)
     page = picture.Page(
-        title=f"{subject.name}: {scores[0].value:.4g} {scores[0].name} (real train images: {scores[0].floor:.3g})",
-        real_shares=real_shares,
-        fake_shares=fake_shares,
+        title=f"{subject.caption} – judged by {first.dataset}",
+        protocol="\n".join({table.protocol(score): None for score in scores}),
+        scores=scores,
+        shares=shares,
         neighbours=rows,
-        curve=subject.curve(first, scores[0].floor) if isinstance(subject, TrainedRun) else None,
-        interpolations=subject.interpolations(first.seed) if isinstance(subject, TrainedRun) else None,
+        curve=_curve(subject, first, scores),
+        interpolations=subject.interpolations(first.seed) if isinstance(subject, JudgedRun) else None,
     )
     report: dict[str, Any] = {
         "gan_jax": __version__,
-        "source": {**subject.source, "images_sha256": array_sha256(images)},
-        "dataset": subject.dataset,
+        "source": {**subject.source, "images_sha256": sha256_of_arrays({"images": images})},
+        "dataset": first.dataset,
         "scores": {score.name: score.to_json() for score in scores},
-        "class_shares": {"samples": fake_shares.tolist(), "test": real_shares.tolist()},
+        "left_out": {family: why for e in evaluators for family, why in e.left_out.items()},
         "nearest_train_image": medians,
     }
-    if (labels := subject.labels(first.num)) is not None:
+    if shares is not None:
+        report["class_shares"] = {"samples": shares.fake.tolist(), "test": shares.real.tolist()}
+    labels = subject.labels(first.num)
+    if labels is not None and first.network.judges_labels:
         report["label_accuracy"] = _label_accuracy(first, seen, choose(labels, first.num, first.seed))
     return Judged(scores, report, page)
 
 
+def _curve(
+    subject: JudgedRun | JudgedFile, evaluator: Evaluator, scores: list[Score]
+) -> picture.Curve | None:
+    if not isinstance(subject, JudgedRun) or FRECHET in evaluator.left_out:
+        return None
+    floors = [score.floor for score in scores if score.name == evaluator.name("frechet_distance")]
+    return subject.curve(evaluator, floors[0]) if floors else None
+
+
+def _class_shares(evaluator: Evaluator, seen: Seen) -> picture.Shares | None:
+    if not evaluator.network.judges_labels:
+        return None
+    classes = evaluator.network.classes
+    return picture.Shares(*(class_histogram(x.labels, classes) for x in (evaluator.statistics.test, seen)))
+
+
 def _label_accuracy(evaluator: Evaluator, seen: Seen, labels: np.ndarray) -> dict[str, Any]:
     """Shares of a conditional run's samples that the classifier takes for what they were to be, and of test images."""
-    real = evaluator.real.labels == evaluator.test_labels
     right = seen.labels == labels
     by_class = [float(right[labels == label].mean()) for label in np.unique(labels)]
-    return {"samples": float(right.mean()), "by_class": by_class, "test": float(real.mean())}
+    found: dict[str, Any] = {"samples": float(right.mean()), "by_class": by_class}
+    if evaluator.test_labels is not None:
+        found["test"] = float(np.mean(evaluator.statistics.test.labels == evaluator.test_labels))
+    return found
 
 
 def _neighbours(
     evaluator: Evaluator, images: np.ndarray, seen: Seen
-) -> tuple[dict[str, Any], list[picture.ShownRow]]:
+) -> tuple[dict[str, Any], list[picture.ImageRow]]:
     """Median distances of samples, and of test images, to the nearest train image; and rows to draw.
 
     Samples that are nearer than real test images are have been copied.
     """
     num, columns = min(NEIGHBOURS, len(images)), picture.COLUMNS
-    part = lambda seen: Seen(seen.features[:num], seen.probabilities[:num])
-    rows = [picture.ShownRow("samples", images[:columns], [""] * columns)]
+    part = lambda seen: Seen(seen.features[:num])
+    rows = [picture.ImageRow("samples", images[:columns], [""] * columns)]
     medians: dict[str, Any] = {"of": num}
     for space, samples, test in (
         (
@@ -81,11 +102,11 @@ def _neighbours(
             evaluator.nearest_pixels(images[:num]),
             evaluator.nearest_pixels(evaluator.test_images[:num]),
         ),
-        ("feature", evaluator.nearest(part(seen)), evaluator.nearest(part(evaluator.real))),
+        ("feature", evaluator.nearest(part(seen)), evaluator.nearest(part(evaluator.statistics.test))),
     ):
         sample_median, test_median = (float(np.median(found.distances)) for found in (samples, test))
         medians[f"{space}_distance"] = {"samples": sample_median, "test": test_median}
         title = f"nearest train\nimages, by {space}\nmedian {sample_median:.3g}\n(test: {test_median:.3g})"
-        captions = [f"{distance:.2f}" for distance in samples.distances[:columns]]
-        rows.append(picture.ShownRow(title, evaluator.train_images[samples.indices[:columns]], captions))
+        captions = [f"{distance:.3g}" for distance in samples.distances[:columns]]
+        rows.append(picture.ImageRow(title, evaluator.train_images[samples.indices[:columns]], captions))
     return medians, rows

@@ -1,4 +1,4 @@
-"""evaluation.png: what the numbers do not show of a set of samples."""
+"""evaluation.png: every score beside its bounds, and what numbers do not show of a set of samples."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -6,11 +6,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax import pictures
+from gan_jax.evaluation import table
+from gan_jax.evaluation.scores import Score
 
 COLUMNS = 10  # samples shown with their neighbours, and steps from one latent to the next
+WIDTH = 10.0  # inches
+OUTLYING = 30  # times the median: values of a curve beyond it are drawn at the edge
 
 
-class ShownRow(NamedTuple):
+class ImageRow(NamedTuple):
     """Images uint8 [COLUMNS, H, W, C] under a title, and a caption for each."""
 
     title: str
@@ -19,21 +23,29 @@ class ShownRow(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A score, called `name`, over the steps of a run; and its floor."""
+    """A score, called `name`, over the steps of a run; and its floor, if it is known."""
 
     name: str
     steps: list[int]
     values: list[float]
-    floor: float
+    floor: float | None
+
+
+class Shares(NamedTuple):
+    """Shares [classes] of the classes among real images and among samples."""
+
+    real: np.ndarray
+    fake: np.ndarray
 
 
 class Page(NamedTuple):
-    """What is drawn: shares [classes] of the classes, samples with their neighbours, and for a run more."""
+    """What is drawn: all scores, samples with their neighbours, and what else there is of classes and of a run."""
 
     title: str
-    real_shares: np.ndarray
-    fake_shares: np.ndarray
-    neighbours: list[ShownRow]
+    protocol: str
+    scores: list[Score]
+    shares: Shares | None
+    neighbours: list[ImageRow]
     curve: Curve | None
     interpolations: np.ndarray | None
 
@@ -43,9 +55,12 @@ def save(page: Page, path: Path) -> None:
     # Imported here: it takes half a second, which no other use of this package should wait for.
     from matplotlib.figure import Figure
 
-    heights = [2.6, 3.6] + ([4.2] if page.interpolations is not None else [])
-    figure = Figure(figsize=(10, sum(heights) + 0.4), layout="constrained", facecolor="white")
-    figure.suptitle(page.title, fontsize=11)
+    heights = [max(0.7 + 0.23 * len(page.scores), 3.2), 3.6] + (
+        [4.2] if page.interpolations is not None else []
+    )
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.7), layout="constrained", facecolor="white")
+    figure.suptitle(f"{_folded(page.title)}\n", fontsize=12)
+    figure.text(0.5, 1 - 0.42 / (sum(heights) + 0.7), page.protocol, fontsize=7.5, ha="center", va="top")
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
     _draw_numbers(parts[0], page)
     _draw_neighbours(parts[1], page.neighbours)
@@ -56,32 +71,97 @@ def save(page: Page, path: Path) -> None:
     figure.savefig(path, dpi=120, format="png")
 
 
+def _folded(title: str, width: int = 95) -> str:
+    """The title's end, where it is longer than the page is wide."""
+    return table.shortened(title, width)
+
+
 def _draw_numbers(figure: Any, page: Page) -> None:
-    classes = np.arange(len(page.real_shares))
-    axes = figure.subplots(1, 2 if page.curve else 1, squeeze=False)[0]
-    axes[0].bar(classes - 0.2, page.fake_shares, 0.4, label="samples")
-    axes[0].bar(classes + 0.2, page.real_shares, 0.4, label="test images", color="silver")
-    axes[0].set_xlabel("class, as the classifier sees it")
-    axes[0].set_ylabel("share")
+    """The scores at the left; class shares and the curve at the right, as far as there are any."""
+    drawings = [draw for draw, of in ((_draw_shares, page.shares), (_draw_curve, page.curve)) if of]
+    left, *right = figure.subfigures(1, 2, width_ratios=[1.15, 1]) if drawings else [figure]
+    _draw_scores(left.subplots(), page.scores)
+    if drawings:
+        for axes, draw in zip(right[0].subplots(len(drawings), squeeze=False)[:, 0], drawings, strict=True):
+            draw(axes, page)
+
+
+def _draw_scores(axes: Any, scores: list[Score]) -> None:
+    axes.set_axis_off()
+    several = len({score.network for score in scores}) > 1
+    lines = [
+        [
+            table.titled(s) + (f", {s.network}" if several else ""),
+            table.value(s),
+            table.number(s.floor),
+            table.number(s.noise),
+        ]
+        for s in scores
+    ]
+    drawn = axes.table(
+        lines,
+        colLabels=["score", "samples", "real train", "noise"],
+        colWidths=[0.34, 0.28, 0.19, 0.19],
+        cellLoc="right",
+        edges="horizontal",
+        bbox=[0, 0, 1, 1],
+    )
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(8.5)
+    for (row, column), cell in drawn.get_celld().items():
+        cell.set_edgecolor("lightgrey")
+        if column == 0:
+            cell.set_text_props(ha="left")
+        if row == 0 or column == 1:
+            cell.set_text_props(weight="bold")
+
+
+def _draw_shares(axes: Any, page: Page) -> None:
+    assert page.shares is not None
+    real, fake = page.shares
+    classes = np.arange(len(real))
+    axes.bar(classes - 0.2, fake, 0.4, label="samples")
+    axes.bar(classes + 0.2, real, 0.4, label="test images", color="silver")
+    axes.set_xlabel("class, as the classifier sees it", fontsize=8)
+    axes.set_ylabel("share", fontsize=8)
+    axes.tick_params(labelsize=8)
     if len(classes) <= 20:
-        axes[0].set_xticks(classes)
+        axes.set_xticks(classes)
     # Above the bars, where it hides none.
-    axes[0].set_ylim(top=1.25 * max(page.real_shares.max(), page.fake_shares.max()))
-    axes[0].legend(loc="upper center", ncols=2, fontsize=8, frameon=False)
-    if page.curve:
-        axes[1].plot(page.curve.steps, page.curve.values, marker=".", label="samples")
-        axes[1].axhline(
-            page.curve.floor, color="grey", linestyle="--", linewidth=1, label="real train images"
-        )
-        axes[1].set_yscale("log")
-        axes[1].set_title(page.curve.name, fontsize=9)
-        axes[1].set_xlabel("step")
-        axes[1].grid(alpha=0.3, which="both")
-        axes[1].legend(fontsize=8)
+    axes.set_ylim(top=1.35 * max(real.max(), fake.max()))
+    axes.legend(loc="upper center", ncols=2, fontsize=8, frameon=False)
 
 
-def _draw_neighbours(figure: Any, rows: list[ShownRow]) -> None:
-    """ShownRow by row, each with its title at the left."""
+def curve_limits(curve: Curve) -> tuple[float, float] | None:
+    """The range of a curve's logarithmic axis: all of it but its outliers, and the floor; None without any value."""
+    shown = np.array([x for x in [*curve.values, curve.floor or 0.0] if np.isfinite(x) and x > 0])
+    values = np.array([x for x in curve.values if np.isfinite(x) and x > 0])
+    if not len(values):
+        return None
+    return float(0.7 * shown.min()), float(1.4 * shown[shown <= OUTLYING * np.median(values)].max())
+
+
+def _draw_curve(axes: Any, page: Page) -> None:
+    assert page.curve is not None
+    name, steps, values, floor = page.curve
+    limits = curve_limits(page.curve)
+    axes.plot(steps, values, marker=".", label="samples")
+    if floor is not None:
+        axes.axhline(floor, color="grey", linestyle="--", linewidth=1, label="real train images")
+    if limits is not None:
+        axes.set_yscale("log")
+        axes.set_ylim(*limits)
+        beyond = [step for step, value in zip(steps, values, strict=True) if value > limits[1]]
+        axes.plot(beyond, [limits[1] / 1.1] * len(beyond), "^", color="C0", markersize=5)
+    axes.set_title(name, fontsize=8)
+    axes.set_xlabel("training step", fontsize=8)
+    axes.tick_params(labelsize=8, which="both")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=7)
+
+
+def _draw_neighbours(figure: Any, rows: list[ImageRow]) -> None:
+    """Row by row, each with its title at the left."""
     all_axes = figure.subplots(len(rows), COLUMNS, squeeze=False)
     for row, line in zip(rows, all_axes, strict=True):
         for i, axes in enumerate(line):

@@ -1,6 +1,6 @@
 """How samples are judged, once and for all: which real images, which seed, which network, which bounds.
 
-    evaluator = Evaluator("mnist")
+    evaluator = evaluator_for("mnist")
     evaluator.scores(images)   # every metric, beside its value for real train images and for noise
     evaluator.frechet(images)  # the Fréchet distance alone, in a few seconds: for use during training
 
@@ -9,8 +9,6 @@ neither a test split nor a file of samples need be in random order. What concern
 computed once and kept in the user's cache folder.
 """
 
-import functools
-import json
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,16 +16,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from gan_jax import data
 from gan_jax.errors import UserError
 from gan_jax.evaluation import neighbours
-from gan_jax.evaluation.cache import array_sha256, cached
 from gan_jax.evaluation.neighbours import Nearest
-from gan_jax.evaluation.scores import FAMILIES, Measured, Score, Seen, full_name
-from gan_jax.features.classifier import FeatureNetwork, load_classifier
-from gan_jax.metrics.frechet import Moments, frechet_from_moments, moments
+from gan_jax.evaluation.reals import Reals, Source, check_arrays, load_reals
+from gan_jax.evaluation.scores import FAMILIES, FRECHET, Measured, Score, Seen, full_name
+from gan_jax.evaluation.statistics import RealStatistics
+from gan_jax.features.choice import choose_network
+from gan_jax.features.network import FeatureNetwork
+from gan_jax.metrics import frechet_from_moments, moments
 
-NUM = 10_000
+NUM = 10_000  # at most, unless asked for
 SPLIT = "test"
 
 # What of an iterable shows how far it is, under a title.
@@ -51,42 +50,76 @@ def choose(images: np.ndarray, num: int, seed: int) -> np.ndarray:
 
 
 class Evaluator:
-    """The scores of samples against a data set's test split, on the features of one network.
+    """The scores of samples against real images, on the features of one network.
 
-    num: how many samples, and how many real images.
-    seed: of the choice among both, and of whatever a metric draws.
-    network: by default the data set's classifier.
-    families: which of `scores.FAMILIES` to compute.
-    progress: shows how far a loop is; `bar` by default.
+        evaluator = Evaluator(test_images, train_images, train_labels=train_labels)
+        for score in evaluator.scores(samples):
+            print(score.metric, score.value, "real:", score.floor, "noise:", score.noise)
+
+    network: what gives the features. num: how many samples, and how many real images. statistics: of the latter.
+    left_out: families of metrics that so few images are too few for, and why. (Those that need classes are just not
+    there where the network knows none.)
     """
 
     def __init__(
         self,
-        dataset: str,
-        data_dir: str | Path | None = None,
+        test_images: np.ndarray,
+        train_images: np.ndarray,
         *,
-        num: int = NUM,
-        seed: int = 0,
+        test_labels: np.ndarray | None = None,
+        train_labels: np.ndarray | None = None,
         network: FeatureNetwork | None = None,
-        families: Collection[str] = tuple(FAMILIES),
+        num: int | None = None,
+        seed: int = 0,
+        name: str = "data",
+        families: Collection[str] | None = None,
         progress: Progress = bar,
     ) -> None:
-        """Load the data; of its statistics each is computed when first needed, unless it is in the cache.
+        """Samples are compared with the test images; the train images say how good scores can be.
+
+        Args:
+          test_images, train_images: uint8 [N, H, W, C].
+          test_labels, train_labels: integers [N], if there are any.
+          network: by default the classifier trained on the train images and labels, or random features.
+          num: at most as many as either split has; by default 10,000 or that.
+          seed: of the choice among images, and of whatever a metric draws.
+          name: of the data, for people.
+          families: which of `FAMILIES`; by default all.
+          progress: shows how far a loop is.
 
         Raises:
-          UserError: for an unknown data set, one without a classifier, or a `num` that cannot be.
+          UserError: for other arrays, a damaged classifier, or a `num` of which no metric can be computed.
         """
-        self.network = network or load_classifier(dataset)
-        self.dataset, self.num, self.seed = dataset, num, seed
-        self.train_images = data.load(dataset, "train", data_dir)[0]
-        test_images, test_labels = data.load(dataset, SPLIT, data_dir)
-        most = min(len(test_images), len(self.train_images))
+        check_arrays("train", train_images, train_labels)
+        check_arrays("test", test_images, test_labels)
+        if test_images.shape[1:] != train_images.shape[1:]:
+            raise UserError(f"test images {test_images.shape} and train images {train_images.shape} differ.")
+        most = min(len(test_images), len(train_images))
+        num = min(NUM, most) if num is None else num
         if not 1 <= num <= most:
-            raise UserError(f"--num={num} is not allowed: {dataset} has {most} images to compare with.")
+            raise UserError(f"--num={num} is not allowed: {name} has {most} images to compare with.")
+        self.network = network or choose_network(train_images, train_labels, name)
+        self.dataset, self.num, self.seed = name, num, seed
+        self.train_images = train_images
         self.test_images = choose(test_images, num, seed)
         self.test_labels = None if test_labels is None else choose(test_labels, num, seed)
-        self._families = families
+        wanted = FAMILIES if families is None else families
+        suited = {family: FAMILIES[family] for family in wanted if FAMILIES[family].suits(self.network)}
+        lacking = {family: suited[family].lacks(self.network, num) for family in suited}
+        self.left_out = {family: why for family, why in lacking.items() if why}
+        self._families = [family for family in suited if family not in self.left_out]
         self._progress = progress
+        if not self._families:
+            raise UserError(f"{num} images are too few for any metric: {'; '.join(self.left_out.values())}.")
+        self.statistics = RealStatistics(
+            name,
+            self.network,
+            self.see,
+            test=self.test_images,
+            train=train_images,
+            bounding=choose(train_images, num, seed),
+            seed=seed,
+        )
 
     def name(self, metric: str) -> str:
         """A metric's full name under this protocol."""
@@ -97,10 +130,16 @@ class Evaluator:
         progress = lambda batches: self._progress(batches, f"features of {title}")
         return Seen(*self.network.apply(images, progress=progress))
 
+    def check_frechet(self) -> None:
+        """Raises `UserError` where `frechet` cannot be computed, before anything is."""
+        if why := FAMILIES[FRECHET].lacks(self.network, self.num):
+            raise UserError(f"no Fréchet distance for {self.dataset}: {why}.")
+
     def frechet(self, images: np.ndarray) -> float:
         """The Fréchet distance of `num` among the images, as `scores` has it."""
+        self.check_frechet()
         chosen = choose(images, self.num, self.seed)
-        return frechet_from_moments(self._real_moments, moments(self.see(chosen).features))
+        return frechet_from_moments(self.statistics.moments, moments(self.see(chosen).features))
 
     def scores(self, images: np.ndarray, seen: Seen | None = None) -> list[Score]:
         """Every metric of `num` among the images uint8 [N, H, W, C].
@@ -108,29 +147,38 @@ class Evaluator:
         `seen` is what `see(choose(images, num, seed))` gave, if that is at hand.
 
         Raises:
-          UserError: for images of another type or shape than the data set's, or too few.
+          UserError: for images of another type or shape than the real ones, or too few.
         """
-        measured = self._measure(seen or self.see(choose(images, self.num, self.seed)), "samples")
-        return [
-            Score(
-                name=self.name(metric),
-                **found._asdict(),
-                floor=self._bounds["floor"][metric],
-                noise=self._bounds["noise"][metric],
-                n_real=self.num,
-                n_fake=self.num,
-                split=SPLIT,
-                seed=self.seed,
-                network=self.network.name,
-                network_sha256=self.network.sha256,
-            )
-            for metric, found in measured.items()
-        ]
+        seen = seen or self.see(choose(images, self.num, self.seed))
+        found: list[Score] = []
+        for family in self._progress(self._families, "metrics of samples"):
+            bounds = self.statistics.bounds(family)
+            found += [
+                self._score(metric, measured, *bounds[metric])
+                for metric, measured in FAMILIES[family]
+                .compute(self.statistics.test, seen, self.seed)
+                .items()
+            ]
+        return found
+
+    def _score(self, metric: str, measured: Measured, floor: float, noise: float) -> Score:
+        return Score(
+            name=self.name(metric),
+            **measured._asdict(),
+            floor=floor,
+            noise=noise,
+            n_real=self.num,
+            n_fake=self.num,
+            split=SPLIT,
+            seed=self.seed,
+            network=self.network.name,
+            network_sha256=self.network.sha256,
+        )
 
     def nearest(self, seen: Seen) -> Nearest:
         """The train images nearest to those seen, among all, in feature space."""
         progress = lambda blocks: self._progress(blocks, "nearest in feature space")
-        return neighbours.nearest(seen.features, self._train.features, progress)
+        return neighbours.nearest(seen.features, self.statistics.train.features, progress)
 
     def nearest_pixels(self, images: np.ndarray) -> Nearest:
         """The train images nearest to those given, among all, in pixels from 0 to 1."""
@@ -139,49 +187,30 @@ class Evaluator:
         found = neighbours.nearest(images.reshape(len(images), -1), flat, progress)
         return Nearest(found.indices, found.distances / 255)
 
-    def _measure(self, fake: Seen, title: str) -> dict[str, Measured]:
-        found: dict[str, Measured] = {}
-        for family in self._progress(self._families, f"metrics of {title}"):
-            found |= FAMILIES[family](self.real, fake, self.seed)
-        return found
 
-    def _cached_see(self, images: np.ndarray, title: str) -> Seen:
-        key = {"images": array_sha256(images), "network": self.network.sha256}
-        name = f"{self.dataset}-{self.network.name}-{len(images)}"
-        return Seen(**cached(name, key, lambda: self.see(images, title)._asdict()))
+def evaluator_for(
+    dataset: str,
+    data_dir: str | Path | None = None,
+    *,
+    image_size: int | None = None,
+    channels: int | None = None,
+    **options: Any,
+) -> Evaluator:
+    """The Evaluator of a data set by its name, or of own images by their path; `options` are `Evaluator`'s.
 
-    @functools.cached_property
-    def real(self) -> Seen:
-        """What the network makes of the real images that samples are compared with."""
-        return self._cached_see(self.test_images, "test images")
+    Raises:
+      UserError: as `data.load` and `Evaluator`.
+    """
+    return evaluator_of(load_reals(Source(dataset, image_size, channels), data_dir), **options)
 
-    @functools.cached_property
-    def _train(self) -> Seen:
-        return self._cached_see(self.train_images, "train images")
 
-    @functools.cached_property
-    def _real_moments(self) -> Moments:
-        return moments(self.real.features)
-
-    @functools.cached_property
-    def _bounds(self) -> dict[str, dict[str, float]]:
-        """Each metric's value for real train images and for noise."""
-        train = choose(self.train_images, self.num, self.seed)
-        key = {
-            "images": [array_sha256(self.test_images), array_sha256(train)],
-            "network": self.network.sha256,
-            "seed": self.seed,
-            "families": list(self._families),
-        }
-
-        def compute() -> dict[str, np.ndarray]:
-            noise = np.random.default_rng(self.seed).integers(0, 256, train.shape, np.uint8)
-            sets = {"floor": (train, "train images"), "noise": (noise, "noise")}
-            bounds: dict[str, Any] = {}
-            for name, (images, title) in sets.items():
-                measured = self._measure(self.see(images, title), title)
-                bounds[name] = {metric: found.value for metric, found in measured.items()}
-            return {"bounds": np.array(json.dumps(bounds))}
-
-        found = cached(f"{self.dataset}-{self.network.name}-{self.num}-bounds", key, compute)
-        return json.loads(str(found["bounds"]))
+def evaluator_of(reals: Reals, **options: Any) -> Evaluator:
+    """The Evaluator of both splits."""
+    return Evaluator(
+        reals.test_images,
+        reals.train_images,
+        test_labels=reals.test_labels,
+        train_labels=reals.train_labels,
+        name=reals.name,
+        **options,
+    )

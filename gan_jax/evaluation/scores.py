@@ -1,33 +1,41 @@
 """The scores of a set of samples: which metrics there are, and what is reported with each.
 
 To add one, write a function of the reals and the fakes, as seen by a feature network, and enter it in
-`FAMILIES`; the command line, the tables and the files then have it.
+`FAMILIES`, here or from Python; the command line, the tables and the files then have it:
+
+    FAMILIES["spread"] = Family(lambda real, fake, seed: {"spread": Measured(fake.features.std(), HIGHER)})
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from gan_jax.features import classifier as features
-from gan_jax.metrics.frechet import frechet_distance
-from gan_jax.metrics.inception_score import inception_score
-from gan_jax.metrics.kernel import kernel_distance, kernel_distance_subsets
-from gan_jax.metrics.manifold import density_coverage, precision_recall
-from gan_jax.metrics.modes import class_balance, mode_count
+from gan_jax.features.network import FeatureNetwork
+from gan_jax.metrics import (
+    class_balance,
+    density_coverage,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    kernel_distance_subsets,
+    mode_count,
+    precision_recall,
+)
 
 LOWER, HIGHER = "lower", "higher"
 
 
 class Seen(NamedTuple):
-    """What a feature network makes of n images: features [n, d] and class probabilities [n, classes]."""
+    """What a feature network makes of n images: features [n, d] and class probabilities [n, classes], if any."""
 
     features: np.ndarray
-    probabilities: np.ndarray
+    probabilities: np.ndarray | None = None
 
     @property
     def labels(self) -> np.ndarray:
         """The likeliest class [n] of each image."""
+        assert self.probabilities is not None
         return self.probabilities.argmax(axis=1)
 
 
@@ -38,6 +46,38 @@ class Measured(NamedTuple):
     better: str
     spread: float | None = None
     spread_is: str | None = None
+
+
+class Family(NamedTuple):
+    """Metrics that are computed together.
+
+    compute: (real, fake, seed) -> each metric, by name.
+    headings: a metric's short name in tables, by default its own; "" leaves it to evaluation.json.
+    fewest: how many images it takes, of features so wide.
+    needs: of the network, besides its features.
+    version: raised when a change of ours changes its numbers, so that what users have of it in their caches is
+      computed anew; None, for metrics that we do not know, keeps them out of the cache.
+    """
+
+    compute: Callable[[Seen, Seen, int], dict[str, Measured]]
+    headings: Mapping[str, str] = {}
+    fewest: Callable[[int], int] = lambda width: 1
+    needs: Literal["features", "probabilities", "labels"] = "features"
+    version: int | None = None
+
+    def suits(self, network: FeatureNetwork) -> bool:
+        """Whether the network gives what it needs."""
+        return {
+            "features": True,
+            "probabilities": network.classes > 0,
+            "labels": network.judges_labels,
+        }[self.needs]
+
+    def lacks(self, network: FeatureNetwork, num: int) -> str | None:
+        """Why `num` images seen by this network are too few; None if they are not."""
+        if num < (fewest := self.fewest(network.width)):
+            return f"with {network.name} it takes at least {fewest} images, and there are {num}"
+        return None
 
 
 class Score(NamedTuple):
@@ -79,10 +119,18 @@ class Score(NamedTuple):
         return {k: str(v) if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
 
 
-def full_name(metric: str, network: features.FeatureNetwork, num: int, split: str = "test") -> str:
+def full_name(metric: str, network: FeatureNetwork, num: int, split: str = "test") -> str:
     """METRIC/NETWORK/PROTOCOL, the protocol being 10k-test for 10,000 against as many test images."""
     count = f"{num // 1000}k" if num % 1000 == 0 else str(num)
     return f"{metric}/{network.name}/{count}-{split}"
+
+
+def heading(metric: str) -> str:
+    """A metric's short name in tables; "" if it is left out of them."""
+    for family in FAMILIES.values():
+        if metric in family.headings:
+            return family.headings[metric]
+    return metric
 
 
 def _frechet(real: Seen, fake: Seen, seed: int) -> dict[str, Measured]:
@@ -98,6 +146,7 @@ def _kernel(real: Seen, fake: Seen, seed: int) -> dict[str, Measured]:
 
 
 def _inception(real: Seen, fake: Seen, seed: int) -> dict[str, Measured]:
+    assert fake.probabilities is not None
     mean, deviation = inception_score(fake.probabilities)
     return {"inception_score": Measured(mean, HIGHER, deviation, "standard deviation over 10 splits")}
 
@@ -113,6 +162,7 @@ def _density(real: Seen, fake: Seen, seed: int) -> dict[str, Measured]:
 
 
 def _classes(real: Seen, fake: Seen, seed: int) -> dict[str, Measured]:
+    assert real.probabilities is not None
     balance = class_balance(real.labels, fake.labels, real.probabilities.shape[1])
     return {
         "class_balance": Measured(balance, LOWER),
@@ -120,15 +170,24 @@ def _classes(real: Seen, fake: Seen, seed: int) -> dict[str, Measured]:
     }
 
 
-Family = Callable[[Seen, Seen, int], dict[str, Measured]]
+FRECHET = "Fréchet distance"
 
 FAMILIES: dict[str, Family] = {
-    "Fréchet distance": _frechet,
-    "kernel distance": _kernel,
-    "Inception score": _inception,
-    "precision and recall": _precision,
-    "density and coverage": _density,
-    "classes": _classes,
+    FRECHET: Family(_frechet, {"frechet_distance": "Fréchet"}, lambda width: width + 1, version=1),
+    "kernel distance": Family(
+        _kernel,
+        {"kernel_distance": "kernel", "kernel_distance_subsets": ""},
+        lambda width: 20,
+        version=1,
+    ),
+    "Inception score": Family(
+        _inception, {"inception_score": "Inception"}, lambda width: 10, "probabilities", version=1
+    ),
+    "precision and recall": Family(_precision, fewest=lambda width: 4, version=1),
+    "density and coverage": Family(_density, fewest=lambda width: 6, version=1),
+    "classes": Family(
+        _classes, {"class_balance": "class KL", "classes_found": "classes"}, needs="labels", version=1
+    ),
 }
 # What papers report of Inception v3; its classes are those of ImageNet, of which no digit is one.
-INCEPTION_FAMILIES = ("Fréchet distance", "kernel distance", "Inception score")
+INCEPTION_FAMILIES = (FRECHET, "kernel distance", "Inception score")

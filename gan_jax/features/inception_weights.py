@@ -1,7 +1,5 @@
 """Inception v3's weights: downloaded, verified, put into Flax's order; and the network made of them."""
 
-import hashlib
-import os
 import shutil
 import urllib.request
 from functools import partial
@@ -15,16 +13,17 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from tqdm import tqdm
 
 from gan_jax.errors import UserError
-from gan_jax.features.classifier import FeatureNetwork, batched
 from gan_jax.features.inception import InceptionV3
+from gan_jax.features.network import FeatureNetwork, batched
 from gan_jax.features.torch_file import read_state_dict
-from gan_jax.storage import cache_folder
+from gan_jax.storage import cache_folder, replacing, sha256_of_file
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"
 # Agrees with the eight digits in the file's name, as PyTorch's hub checks them, and with every record found.
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
+WIDTH, CLASSES = 2048, 1008  # of its features, and of its probabilities
 BATCH_SIZE = 50  # at 299×299 an image takes some 20 MB of activations
 
 _TORCH_LEAF = {
@@ -36,12 +35,6 @@ _TORCH_LEAF = {
 }
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def download() -> Path:
     """PyTorch-fid's published weights from the cache folder, or else from the network (91 MB).
 
@@ -49,21 +42,24 @@ def download() -> Path:
       UserError: where there is no network, or what came is not the file.
     """
     path = cache_folder() / FILE_NAME
-    if path.exists() and file_sha256(path) == SHA256:
+    if path.exists() and sha256_of_file(path) == SHA256:
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_suffix(f".{os.getpid()}.partial")  # two processes may download at once
     try:
-        with urllib.request.urlopen(URL, timeout=30) as source, partial_path.open("wb") as target:
-            size = int(source.headers.get("Content-Length") or 0)
-            with tqdm.wrapattr(source, "read", total=size, desc=FILE_NAME) as reader:
-                shutil.copyfileobj(reader, target)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as new:
+            _fetch(new)
+            if sha256_of_file(new) != SHA256:
+                raise UserError(f"{URL} did not give the file whose SHA-256 is {SHA256}; try again.")
     except OSError as error:
         raise UserError(f"cannot download {URL} ({error}); get it elsewhere and name the file.") from error
-    if file_sha256(partial_path) != SHA256:
-        partial_path.unlink()
-        raise UserError(f"{URL} did not give the file whose SHA-256 is {SHA256}; try again.")
-    return partial_path.replace(path)
+    return path
+
+
+def _fetch(target: Path) -> None:
+    with urllib.request.urlopen(URL, timeout=30) as source, target.open("wb") as file:
+        size = int(source.headers.get("Content-Length") or 0)
+        with tqdm.wrapattr(source, "read", total=size, desc=FILE_NAME, disable=None) as reader:
+            shutil.copyfileobj(reader, file)
 
 
 def variables_from_torch(state: dict[str, np.ndarray]) -> Any:
@@ -115,9 +111,9 @@ def load_inception(weights: Path | None = None, sha256: str | None = SHA256) -> 
     path = weights or download()
     if not path.is_file():
         raise UserError(f"{path} does not exist; it should be {FILE_NAME} from {URL}.")
-    found = file_sha256(path)
+    found = sha256_of_file(path)
     if sha256 and found != sha256:
         raise UserError(f"{path} is not {FILE_NAME}: its SHA-256 is {found}, not {sha256}.")
     variables = jax.device_put(variables_from_torch(read_state_dict(path)))
-    apply = batched(partial(_infer, variables), BATCH_SIZE, [(28, 28, 1), (28, 28, 3)])
-    return FeatureNetwork("inception-2015-12-05", found, apply)
+    apply = batched(partial(_infer, variables), BATCH_SIZE, (None, None, None))
+    return FeatureNetwork("inception-2015-12-05", found, apply, WIDTH, CLASSES)

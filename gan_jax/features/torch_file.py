@@ -39,9 +39,9 @@ _CALLABLES: dict[str, Callable] = {
     "collections OrderedDict": dict,
 }
 _MARK = object()
-# What a damaged file may end in, at any step: in the interpreter, the arrays or the archive.
-_DAMAGE: tuple[type[Exception], ...] = (ValueError, LookupError, TypeError, AttributeError, struct.error)
-_DAMAGE += (zipfile.BadZipFile, zlib.error, RuntimeError)
+# What a damaged file may end in: of ours, of `pickletools` and `zipfile`, which documents little of it.
+_DAMAGE: tuple[type[Exception], ...] = (ValueError, struct.error, EOFError, zlib.error, zipfile.BadZipFile)
+_DAMAGE += (NotImplementedError, RuntimeError)
 _DTYPES = {"torch FloatStorage": np.float32, "torch LongStorage": np.int64}
 
 
@@ -130,8 +130,32 @@ def _interpret(stream: IO[bytes]) -> Any:
     for opcode, arg, _ in pickletools.genops(stream):
         if opcode.name not in _OPCODES:
             raise ValueError(f"it uses {opcode.name}, which no state dict needs")
-        _OPCODES[opcode.name](stack, memo, arg)
+        try:
+            _OPCODES[opcode.name](stack, memo, arg)
+        except (LookupError, TypeError, AttributeError) as error:  # operands that the file has put there
+            raise ValueError(f"its {opcode.name} has other operands than a state dict's") from error
+    if not stack:
+        raise ValueError("it is empty")
     return stack.pop()
+
+
+def _checked(tensors: Any) -> dict[str, _Tensor]:
+    """The state dict's entries, if they are names of tensors."""
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, _Tensor) for name, tensor in tensors.items()
+    ):
+        raise ValueError("it holds other things than tensors by name")
+    for tensor in tensors.values():
+        whole = (tensor.shape, tensor.strides, (tensor.offset,))
+        sizes_fit = all(
+            isinstance(numbers, tuple) and all(type(n) is int and 0 <= n < 2**31 for n in numbers)
+            for numbers in whole
+        )
+        if not sizes_fit or math.prod(tensor.shape) >= 2**31:
+            raise ValueError("a tensor has no shape that could be")
+        if not isinstance(tensor.storage, _Storage) or not isinstance(tensor.storage.key, str):
+            raise ValueError("a tensor has no storage")
+    return tensors
 
 
 def _resolve(tensor: _Tensor, raw: bytes) -> np.ndarray:
@@ -152,7 +176,10 @@ def _read_zip(stream: IO[bytes]) -> dict[str, np.ndarray]:
         folder = index.removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise ValueError("its numbers are big-endian")
-        tensors = _interpret(io.BytesIO(archive.read(index)))
+        tensors = _checked(_interpret(io.BytesIO(archive.read(index))))
+        names = {f"{folder}data/{tensor.storage.key}" for tensor in tensors.values()}
+        if missing := names - set(archive.namelist()):
+            raise ValueError(f"it lacks {min(missing)}")
         return {k: _resolve(t, archive.read(f"{folder}data/{t.storage.key}")) for k, t in tensors.items()}
 
 
@@ -161,7 +188,10 @@ def _read_legacy(stream: IO[bytes]) -> dict[str, np.ndarray]:
     if _interpret(stream) != _LEGACY_MAGIC:
         raise ValueError("it starts with another pickle")
     _, _, tensors, keys = (_interpret(stream) for _ in range(4))
+    tensors = _checked(tensors)
     item_sizes = {t.storage.key: np.dtype(t.storage.dtype).itemsize for t in tensors.values()}
+    if not isinstance(keys, list) or {type(key) for key in keys} != {str} or set(keys) != set(item_sizes):
+        raise ValueError("its storages are others than its tensors'")
     raw = {}
     for key in keys:
         (count,) = struct.unpack("<q", stream.read(8))

@@ -1,0 +1,68 @@
+"""The real images that samples are judged by: where they are from, and the options that say so."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gan_jax import data
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.options import PATH, TEXT, option, options_of
+
+_OF_A_RUN = options_of(Config)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which images."""
+
+    dataset: str = option("mnist", _OF_A_RUN["dataset"].help, TEXT)
+    data_dir: str | None = option(None, _OF_A_RUN["data_dir"].help, PATH)
+    image_size: int | None = option(None, _OF_A_RUN["image_size"].help, _OF_A_RUN["image_size"].rule)
+    channels: int | None = option(None, _OF_A_RUN["channels"].help, _OF_A_RUN["channels"].rule)
+
+
+class Source(NamedTuple):
+    """What names a data set as it is judged by: two of them are equal if their images are."""
+
+    dataset: str
+    image_size: int | None = None
+    channels: int | None = None
+
+
+class Reals(NamedTuple):
+    """Both splits of a data set: images uint8 [N,H,W,C], labels int32 [N] or None, and a short name."""
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray | None
+    test_images: np.ndarray
+    test_labels: np.ndarray | None
+
+
+def load_reals(source: Source, data_dir: str | Path | None = None) -> Reals:
+    """Both splits.
+
+    Raises:
+      UserError: as `data.load`.
+    """
+    own: dict[str, Any] = {"image_size": source.image_size, "channels": source.channels}
+    own = {k: v for k, v in own.items() if v is not None}  # until the data package has it
+    train, test = (data.load(source.dataset, split, data_dir, **own) for split in ("train", "test"))
+    name = getattr(data, "dataset_name", str)(source.dataset)  # until the data package has it
+    return Reals(name, *train, *test)
+
+
+def check_arrays(split: str, images: np.ndarray, labels: np.ndarray | None) -> None:
+    """Raises `UserError` for other than images uint8 [N,H,W,C] and labels from 0 on, [N] or None."""
+    if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
+        raise UserError(f"{split} images must be uint8 [N,H,W,C], not {images.dtype} {images.shape}.")
+    if labels is not None and (
+        labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0
+    ):
+        raise UserError(
+            f"{split} labels must be whole numbers from 0 on, one for each of {len(images)} images, "
+            f"not {labels.dtype} {labels.shape}."
+        )
