@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from gan_jax import data
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
-from gan_jax.parts import Facts, Parts, build
+from gan_jax.parts import Parts, build, facts_of
 from gan_jax.plan import plan
 from gan_jax.state import GanState, hyperparams, init, to_arrays
 from gan_jax.workdir import write_config
@@ -23,11 +24,11 @@ def begin(
     return made, init(made, numbers, config.seed, num_images)
 
 
-def save_run(folder: Path, config: Config, steps: Sequence[int], num_images: int = 60_000) -> Path:
+def save_run(folder: Path, config: Config, steps: Sequence[int]) -> Path:
     """A run's folder with checkpoints of an untrained generator of MNIST's shape at these steps."""
-    _, gan = begin(config, num_images=num_images)
+    _, gan = begin(config, num_images=60_000)
     folder.mkdir(parents=True)
-    write_config(folder, config, Facts((28, 28, 1), num_images, 10, "of no images"))
+    write_config(folder, config, facts_of(*data.load("mnist", "train")))
     with Checkpoints(folder / "checkpoints", write=True) as checkpoints:
         for step in steps:
             checkpoints.save(to_arrays(gan.replace(step=gan.step + step)), step)
