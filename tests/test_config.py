@@ -107,7 +107,7 @@ def test_help_is_complete_grouped_and_shows_defaults(capsys: pytest.CaptureFixtu
         ("--loss=hnge", "unknown loss 'hnge'. Did you mean 'hinge'? Allowed: cross_entropy, minimax, "),
         ("--model=mpl", "unknown model 'mpl'. Did you mean 'mlp'?"),
         ("--preset=wgangp", "unknown preset 'wgangp'. Did you mean 'wgan_gp'?"),
-        ("--penalty=r3", "unknown penalty 'r3'. Did you mean 'r"),
+        ("--penalty=r3", "unknown penalty 'r3'. Allowed: gp, dragan, r1, r2."),
         ("--optimizer=sgd", "unknown optimizer 'sgd'. Allowed: adam, adamw, rmsprop."),
         ("--dtype=float16", "unknown dtype 'float16'. Did you mean 'bfloat16'? Allowed: float32, bfloat16."),
         ("--model=conv_smal", "unknown model 'conv_smal'. Did you mean 'conv_small'? Allowed: mlp, conv, "),

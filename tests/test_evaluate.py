@@ -313,7 +313,9 @@ def test_inception_adds_its_own_rows(
         f"{metric}/inception-2015-12-05/500-test" for metric in METRICS[:4]
     ]
     assert found["frechet_distance/inception-2015-12-05/500-test"]["network_sha256"] == "f" * 64
-    assert "inception-2015-12-05: SHA-256 ffff" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "inception-2015-12-05" in out
+    assert "ffff" in out
 
 
 def test_the_curve_is_the_logs_where_it_has_one(tmp_path: Path, evaluator: Evaluator) -> None:
