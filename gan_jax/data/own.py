@@ -1,19 +1,112 @@
-"""A user's own images: an .npz file with `images` and, if there are any, `labels`."""
+"""A user's own images, from an .npz file or a folder: what is converted or decoded is kept in the cache folder.
 
+An entry is `$XDG_CACHE_HOME/gan_jax/datasets/own/<key>.npz`. The key is the SHA-256 of what the images are made from
+and of how, so a changed image makes a new entry, and one that was moved or renamed as a whole does not.
+"""
+
+import contextlib
+import hashlib
+import math
+import sys
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
+from gan_jax.data.convert import check_memory, check_request
+from gan_jax.data.folder import Folder, open_folder
+from gan_jax.data.npz import NAMES, Npz, open_npz
 from gan_jax.errors import UserError
+from gan_jax.storage import Damaged, cache_folder, npz_headers, read_npz, replacing
+
+VERSION = 1  # of how images are converted: another one makes all entries anew
+SEED = 0  # one for all runs, whatever theirs is: they must share what they are judged by
 
 Arrays = tuple[np.ndarray, np.ndarray | None]
 
 
 def load(path: Path, split: str, image_size: int | None, channels: int | None) -> Arrays:
-    """Images uint8 [N, H, W, C] and labels int32 [N], or None, of a split of the file or folder at `path`."""
-    raise UserError(f"'{path}': own images are not read yet.")
+    """Images uint8 [N, H, W, C] and labels int32 [N], or None, of a split of the file or folder at `path`.
+
+    Raises:
+      UserError: if they are missing, damaged, of a wrong form or more than the memory holds.
+    """
+    check_request(image_size, channels)
+    source = _open(path)
+    arrays = _arrays(source, image_size, channels)
+    if "test_images" in source.counts:
+        prefix = "test_" if split == "test" else ""
+        return arrays[f"{prefix}images"], arrays.get(f"{prefix}labels")
+    index = held_out(source.counts["images"])
+    if split == "train":
+        index = np.setdiff1d(np.arange(source.counts["images"]), index)
+    labels = arrays.get("labels")
+    return arrays["images"][index], None if labels is None else labels[index]
 
 
-def held_out_note(path: Path, image_size: int | None, channels: int | None) -> str | None:
-    """A sentence if the test split of the images at `path` was held out of them, else None."""
-    return None
+def held_out_note(path: Path) -> str | None:
+    """A sentence if the test split of the images at `path` is held out of them, else None."""
+    counts = _open(path).counts
+    if "test_images" in counts:
+        return None
+    count = counts["images"]
+    return f"{len(held_out(count))} of {count} images, drawn by seed {SEED}, are held out for evaluation."
+
+
+def held_out(count: int) -> np.ndarray:
+    """Which of `count` images are the test split: a tenth, but 200 at least and 10,000 at most, if half allows."""
+    size = min(count // 2, max(count // 10, 200), 10_000)
+    return np.sort(np.random.default_rng(SEED).permutation(count)[:size])
+
+
+def _open(path: Path) -> Npz | Folder:
+    if path.is_dir():
+        source: Npz | Folder = open_folder(path)
+    elif path.suffix.lower() == ".npz" and path.is_file():
+        source = open_npz(path)
+    else:
+        raise UserError(
+            f"{str(path)!r} is neither an .npz file nor a folder of PNG and JPEG images: pass one."
+        )
+    if source.counts["images"] < 2 and "test_images" not in source.counts:
+        raise UserError(f"{str(path)!r} holds 1 image, and must hold 2 or more: one of them is held out.")
+    return source
+
+
+def _arrays(source: Npz | Folder, image_size: int | None, channels: int | None) -> dict[str, np.ndarray]:
+    """All arrays of the source: as they are, out of the cache, or converted and put there."""
+    if source.is_plain(image_size, channels):
+        return source.read(image_size, channels)
+    key = hashlib.sha256(f"{VERSION} {image_size} {channels} {source.digest()}".encode()).hexdigest()
+    try:
+        entry = cache_folder() / "datasets" / "own" / f"{key}.npz"
+    except UserError as error:
+        _warn(f"the converted images of {str(source.path)!r} cannot be kept: {error}")
+        return source.read(image_size, channels)
+    with contextlib.suppress(Damaged, OSError):
+        return _kept(entry, source)
+    arrays = source.read(image_size, channels)
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(entry) as new, new.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+    except OSError as error:
+        _warn(
+            f"the converted images of {str(source.path)!r} cannot be kept in {entry.parent} "
+            f"({error.strerror or error}) and will be made again: set XDG_CACHE_HOME to a folder that can be written."
+        )
+    return arrays
+
+
+def _kept(entry: Path, source: Npz | Folder) -> dict[str, np.ndarray]:
+    """The arrays of an entry; Damaged if it is, or if it is another's."""
+    headers = npz_headers(entry)
+    if {name: headers[name][0][0] for name in headers if name.endswith("images")} != source.counts:
+        raise Damaged("it holds other images")
+    needed = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers.values())
+    check_memory(needed, repr(str(source.path)))
+    return read_npz(entry, NAMES)
+
+
+def _warn(message: str) -> None:
+    tqdm.write(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,202 @@
+"""Own images in a folder of PNG and JPEG files.
+
+    FOLDER/a.png …                  images without labels
+    FOLDER/cat/a.png …              a class for each subfolder, labelled from 0 in the order of their names
+    FOLDER/train/…, FOLDER/test/…   the same two forms for each split
+
+Subfolders are searched to any depth. Hidden files and folders and those of other types are passed over.
+"""
+
+import dataclasses
+import hashlib
+import os
+import stat
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from gan_jax.data.convert import check_memory, check_shape, fit, stack
+from gan_jax.errors import UserError
+from gan_jax.storage import sha256_of_file
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_PIXELS = 89_478_485  # Pillow's own: more is taken for a decompression bomb
+# What Pillow raises for a file that is not as it should be.
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """The files of each split, in their order, and their labels; nothing was decoded."""
+
+    path: Path
+    files: Mapping[str, list[Path]]  # "images" and, if there is a test split, "test_images"
+    labels: Mapping[str, list[int] | None]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of images in `images` and, if they are given, in `test_images`."""
+        return {name: len(files) for name, files in self.files.items()}
+
+    def is_plain(self, image_size: int | None, channels: int | None) -> bool:
+        """False: each image must be decoded."""
+        return False
+
+    def digest(self) -> str:
+        """SHA-256 of the files' names and contents."""
+        digest = hashlib.sha256()
+        for files in self.files.values():
+            for file in files:
+                digest.update(os.fsencode(file.relative_to(self.path)) + b"\0")
+                digest.update(_sha256(file).encode())
+        return digest.hexdigest()
+
+    def read(self, image_size: int | None, channels: int | None) -> dict[str, np.ndarray]:
+        """The arrays by their names: images uint8 [N, H, W, C], labels int32 [N].
+
+        Raises:
+          UserError: for a damaged file, for images that differ in size or do not fit in memory.
+        """
+        with warnings.catch_warnings():  # Pillow's, about files that it then reads or refuses
+            warnings.simplefilter("ignore")
+            first = next(iter(self.files.values()))[0]
+            shape = _decode(first, image_size, channels).shape
+            check_shape(shape, repr(str(first)))
+            check_memory(sum(self.counts.values()) * int(np.prod(shape)), repr(str(self.path)))
+            arrays = {}
+            for name, files in self.files.items():
+
+                def one(index: int, files: list[Path] = files) -> np.ndarray:
+                    image = _decode(files[index], image_size, channels)
+                    if image.shape != shape:
+                        raise _differing(first, shape, files[index], image.shape)
+                    return image
+
+                arrays[name] = stack(len(files), shape, one, self.path.resolve().name)
+                if (labels := self.labels[name]) is not None:
+                    arrays[name.replace("images", "labels")] = np.array(labels, np.int32)
+        return arrays
+
+
+def open_folder(path: Path) -> Folder:
+    """The images in the folder at `path`, of which only the names are read.
+
+    Raises:
+      UserError: if there are none, if they are neither in classes nor all without, or if the splits differ.
+    """
+    splits = [name for name in ("train", "test") if os.path.isdir(path / name)]
+    if len(splits) == 1:
+        raise UserError(
+            f"{str(path)!r} has a subfolder '{splits[0]}' and not both 'train' and 'test': add the other, or pass "
+            f"{str(path / splits[0])!r} to have a test split held out of it."
+        )
+    if splits and (loose := next(_images(path, below=False), None)):
+        raise UserError(f"{str(loose)!r} lies beside 'train' and 'test': move it into one of them.")
+    roots = {"images": path / "train", "test_images": path / "test"} if splits else {"images": path}
+    found = {name: _classes(root) for name, root in roots.items()}
+    if len({tuple(classes) for classes in found.values()}) > 1:
+        one, other = (", ".join(classes) or "none" for classes in found.values())
+        raise UserError(
+            f"{str(path)!r}: 'train' has the classes {one} and 'test' {other}: they must be the same."
+        )
+    return Folder(
+        path,
+        {name: [file for files in classes.values() for file in files] for name, classes in found.items()},
+        {
+            name: None
+            if "" in classes
+            else [label for label, files in enumerate(classes.values()) for _ in files]
+            for name, classes in found.items()
+        },
+    )
+
+
+def _classes(root: Path) -> dict[str, list[Path]]:
+    """The images by class, in order; by "" if they have none."""
+    loose = list(_images(root, below=False))
+    folders = [folder for folder in _listed(root) if os.path.isdir(folder)]
+    classes = {folder.name: files for folder in folders if (files := list(_images(folder)))}
+    if loose and classes:
+        raise UserError(
+            f"{str(root)!r} holds images itself ({loose[0].name!r}) and in subfolders ({next(iter(classes))!r}): "
+            "put each into a subfolder, its class, or all into the folder, without classes."
+        )
+    if not loose and not classes:
+        raise UserError(f"{str(root)!r} holds no images: it must hold files .png, .jpg or .jpeg.")
+    return {"": loose} if loose else classes
+
+
+def _images(folder: Path, *, below: bool = True, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """The images in the folder and, if wanted, below it, sorted."""
+    seen |= {os.path.realpath(folder)}
+    for path in _listed(folder):
+        if os.path.isdir(path):
+            if below and os.path.realpath(path) not in seen:  # a link may lead in a circle
+                yield from _images(path, seen=seen)
+        elif path.suffix.lower() in SUFFIXES:
+            yield path
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in the folder and not hidden, sorted by name."""
+    try:
+        return sorted(
+            (path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda p: p.name
+        )
+    except OSError as error:
+        raise UserError(f"{str(folder)!r} cannot be read ({error.strerror}).") from None
+
+
+def _sha256(file: Path) -> str:
+    """The file's SHA-256; a pipe, which would be waited for in vain, is refused before it is opened."""
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise UserError(f"{str(file)!r} is a pipe or a device, and no image: remove it from the folder.")
+        return sha256_of_file(file)
+    except OSError as error:
+        raise UserError(
+            f"{str(file)!r} cannot be read ({error.strerror}): remove it from the folder."
+        ) from None
+
+
+def _decode(file: Path, image_size: int | None, channels: int | None) -> np.ndarray:
+    """The image in a file as uint8 [H, W, C], of these sizes unless they are None."""
+    try:
+        with Image.open(file, formats=("PNG", "JPEG")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width}×{image.height} pixels")
+            return fit(_plain(image), image_size, channels)
+    except DAMAGE as error:
+        reason = " ".join(str(error).replace(str(file), "the file").split())[:100] or type(error).__name__
+        raise UserError(
+            f"{str(file)!r} is damaged or no PNG or JPEG ({reason}): replace or remove it."
+        ) from None
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """An image as the camera was held, of mode L if the file's is grey and else RGB.
+
+    What is transparent lies on white, as on a page. Of 16 bits the upper 8 are taken, as Pillow does for colour.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8))
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)
+
+
+def _differing(one: Path, shape: tuple[int, ...], other: Path, other_shape: tuple[int, ...]) -> UserError:
+    """The error for two images that cannot stand in one array."""
+    names = (
+        f"{str(one)!r} is {'×'.join(map(str, shape))} and {str(other)!r} {'×'.join(map(str, other_shape))}"
+    )
+    remedy = "--image_size=32, for one" if shape[:2] != other_shape[:2] else "--channels=1 or --channels=3"
+    return UserError(f"images differ: {names} (height×width×channels): pass {remedy}, to make them alike.")
