@@ -8,6 +8,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import io
 import json
 import os
 import pty
@@ -17,6 +18,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import termios
 import threading
 import time
@@ -81,14 +83,13 @@ def test_arrays_are_those_of_the_original_files_in_their_order(mnist, split, pre
     np.testing.assert_array_equal(labels, np.frombuffer(digits, np.uint8))
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist", "cifar10"])
 def test_urls_and_checksums_are_those_that_tfds_registers(name):
     import tensorflow_datasets as tfds
 
     entry = data.DATASETS[name].args[1]
     stock = getattr(tfds.image_classification, entry.builder)
     assert stock.name == name
-    assert entry.url == stock.URL
     registered = {url: info.checksum for url, info in stock.url_infos.items()}
     assert registered == {entry.url + file: sha for file, sha in entry.sha256.items()}
     if entry.shipped:
@@ -134,16 +135,28 @@ def _write_originals(folder, seed=0, sizes=(50, 20)):
 
 
 def _tiny_entry(folder, url=CLOSED, **more):
-    """The registry's entry for the files in `folder`, as they are now; TFDS is told their checksums, too."""
+    """The registry's entry for the files in `folder`, as they are now."""
+    sha256 = _told(folder, FILES, url)
+    return functools.partial(prepared.load, "tiny", originals.Originals("MNIST", url, sha256, **more))
+
+
+def _tiny_cifar(archive):
+    sha256 = _told(archive.parent, [archive.name], CLOSED)
+    entry = originals.Originals("Cifar10", CLOSED, sha256, parse=originals.from_cifar)
+    return functools.partial(prepared.load, "tiny", entry)
+
+
+def _told(folder, files, url):
+    """The checksums of the files, which TFDS is told, too."""
     from tensorflow_datasets.core.download import checksums
     from tensorflow_datasets.core.utils import Size
 
     sha256 = {}
-    for file in FILES:
+    for file in files:
         content = (folder / file).read_bytes()
         sha256[file] = hashlib.sha256(content).hexdigest()
         checksums.get_all_url_infos()[url + file] = checksums.UrlInfo(Size(len(content)), sha256[file], file)
-    return functools.partial(prepared.load, "tiny", originals.Originals("MNIST", url, sha256, **more))
+    return sha256
 
 
 def _env(cache):
@@ -317,6 +330,63 @@ def test_no_folder_no_such_name_and_no_such_split(tiny, tmp_path):
     for path in (tmp_path / "photos", f"{tmp_path}/photos", "photos.npz"):
         assert "no such file" in _error(path, "train")
     assert "Allowed: train, test" in _error("mnist", "validation")
+
+
+def _write_cifar(path, counts):
+    """An archive in the format that CIFAR-10's page describes; -> images and labels by split.
+
+    A record is a byte for the label, then 1024 each of red, green and blue, row by row.
+    """
+    rng, arrays, files = np.random.default_rng(0), {}, {}
+    for split, names in {
+        "train": [f"data_batch_{i}" for i in (1, 2, 3, 4, 5)],
+        "test": ["test_batch"],
+    }.items():
+        images, labels = [], []
+        for name in names:
+            content = b""
+            for _ in range(counts[split]):
+                images.append(rng.integers(0, 256, (32, 32, 3), np.uint8))
+                labels.append(int(rng.integers(0, 10)))
+                content += bytes([labels[-1]]) + b"".join(images[-1][..., c].tobytes() for c in (0, 1, 2))
+            files[f"cifar-10-batches-bin/{name}.bin"] = content
+        arrays[split] = np.stack(images), np.array(labels)
+    files["cifar-10-batches-bin/batches.meta.txt"] = b"airplane\n"
+    path.parent.mkdir()
+    with tarfile.open(path, "w:gz") as archive:
+        for name in sorted(files, reverse=True):  # the original's are in no order, either
+            member = tarfile.TarInfo(name)
+            member.size = len(files[name])
+            archive.addfile(member, io.BytesIO(files[name]))
+    return arrays
+
+
+@pytest.mark.parametrize("damage", [None, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_cifars_archive_is_read_in_its_order_and_back_from_what_tfds_stored(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    archive = tmp_path / "originals" / "cifar-10-binary.tar.gz"
+    arrays = _write_cifar(archive, {"train": 3, "test": 4})
+    monkeypatch.setitem(data.DATASETS, "tiny", _tiny_cifar(archive))
+    data.load("tiny", "train", archive.parent)
+    if damage:  # then the arrays are decoded from TFDS's records
+        for split in arrays:
+            damage(tmp_path / "cache" / "gan_jax" / "datasets" / "tiny" / "decoded" / f"{split}_images.npy")
+    for split, (images, labels) in arrays.items():
+        loaded = data.load("tiny", split)
+        assert (loaded[0].dtype, loaded[1].dtype) == (np.uint8, np.int32)
+        assert loaded[0].flags.c_contiguous
+        np.testing.assert_array_equal(loaded[0], images)
+        np.testing.assert_array_equal(loaded[1], labels)
+
+
+def test_a_damaged_archive_of_cifar_is_refused_and_none_asks_for_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    archive = tmp_path / "originals" / "cifar-10-binary.tar.gz"
+    _write_cifar(archive, {"train": 1, "test": 1})
+    monkeypatch.setitem(data.DATASETS, "tiny", _tiny_cifar(archive))
+    assert f"Put {archive.name} from {CLOSED}" in _error("tiny", "test")
+    _flip(archive)
+    assert "is damaged" in _error("tiny", "test", archive.parent)
 
 
 def test_options_of_own_images_are_refused_for_a_registered_name():

@@ -44,16 +44,19 @@ def from_cifar(files: Mapping[str, Path]) -> dict[str, Arrays]:
 
     Its records are a byte for the label and 32×32 for each of red, green and blue.
     """
-    [archive] = files.values()
+    [path] = files.values()
     batches = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
+    found = {}
+    with tarfile.open(path) as archive:
+        for member in archive:  # in one pass: to go back in a gzip file is to decompress it from its start
+            if file := archive.extractfile(member):
+                found[Path(member.name).stem] = file.read()
     arrays = {}
-    with tarfile.open(archive) as tar:
-        for split, names in batches.items():
-            members = (tar.extractfile(f"cifar-10-batches-bin/{name}.bin") for name in names)
-            content = b"".join(member.read() for member in members if member)
-            records = np.frombuffer(content, np.uint8).reshape(-1, 1 + 3 * 32 * 32)
-            images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-            arrays[split] = np.ascontiguousarray(images), records[:, 0]
+    for split, names in batches.items():
+        content = b"".join(found[name] for name in names)
+        records = np.frombuffer(content, np.uint8).reshape(-1, 1 + 3 * 32 * 32)
+        images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        arrays[split] = np.ascontiguousarray(images), records[:, 0]
     return arrays
 
 
@@ -101,16 +104,16 @@ class Originals:
             raise UserError(
                 f"data_dir '{data_dir}' {what}: pass --data_dir=DIR, a folder with the original files."
             )
-        folder = folder / name if os.path.isdir(folder / name) else folder
         found = {
-            file: self.read(folder / file, f"Replace it with {self.url}{file} or leave --data_dir out.")
+            file: self.read(place / file, f"Replace it with {self.url}{file} or leave --data_dir out.")
+            for place in (folder, folder / name)  # the subfolder's, where both have it
             for file in self.sha256
-            if os.path.lexists(folder / file)
+            if os.path.lexists(place / file)
         }
         if not found:  # else other images than those that were meant would be used in silence
             raise UserError(
                 f"data_dir '{data_dir}' holds none of the original files of {name} ({', '.join(self.sha256)}): "
-                "pass the folder that does, or leave --data_dir out."
+                f"put them there from {self.url}, or leave --data_dir out."
             )
         return found
 

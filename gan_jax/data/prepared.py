@@ -12,6 +12,7 @@ and imports neither TFDS nor TensorFlow. No other folder is written to; `~/tenso
 """
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -28,6 +29,10 @@ from gan_jax.data import prepare
 from gan_jax.data.originals import Arrays, Originals
 from gan_jax.errors import UserError
 from gan_jax.storage import cache_folder, locked, sha256_of_file, write_atomically
+
+# What a disk or its owner may refuse. Any other OSError is a bug of ours.
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+UNWRITABLE |= {errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR, errno.ESTALE}
 
 
 def load(name: str, originals: Originals, split: str, data_dir: str | Path | None) -> Arrays:
@@ -137,6 +142,8 @@ def _lock(root: Path, name: str) -> Iterator[None]:
         with locked(root / f".{name}.lock", waiting=waiting):
             yield
     except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
         raise UserError(
             f"the cache folder {root} cannot be written to ({error.strerror or error}). "
             "Set the environment variable XDG_CACHE_HOME to a folder that can."
