@@ -1,11 +1,14 @@
 """From pictures to one uint8 array: their mode and size, many threads at it, and the limits that hold."""
 
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from gan_jax import storage
@@ -14,6 +17,9 @@ from gan_jax.errors import UserError
 SIZES = range(8, 129)  # the heights and widths that the nets are made for
 MODES = {1: "L", 3: "RGB"}
 AT_ONCE = 4096  # pictures given to the threads: a future for each of millions would fill the memory
+MAX_PIXELS = 89_478_485  # Pillow's own: more is taken for a decompression bomb
+# What Pillow raises for a file that is not as it should be.
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 def check_request(image_size: int | None, channels: int | None) -> None:
@@ -62,6 +68,40 @@ def fit(image: Image.Image, image_size: int | None, channels: int | None) -> np.
         image = image.resize((image_size, image_size), Image.Resampling.LANCZOS)
     pixels = np.asarray(image)
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def decode(file: Path, image_size: int | None, channels: int | None) -> np.ndarray:
+    """The image in a PNG or JPEG file as uint8 [H, W, C], of these sizes unless they are None.
+
+    Raises:
+      UserError: if it is damaged, of another type or a decompression bomb.
+    """
+    try:
+        with Image.open(file, formats=("PNG", "JPEG")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width}×{image.height} pixels")
+            picture = _plain(image)
+    except DAMAGE as error:
+        reason = " ".join(str(error).replace(str(file), "the file").split())[:100] or type(error).__name__
+        raise UserError(
+            f"{str(file)!r} is damaged or no PNG or JPEG ({reason}): replace or remove it."
+        ) from None
+    return fit(picture, image_size, channels)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """An image as the camera was held, of mode L if the file's is grey and else RGB.
+
+    What is transparent lies on white, as on a page. Of 16 bits the upper 8 are taken, as Pillow does for colour.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8))
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)
 
 
 def stack(count: int, shape: tuple[int, ...], one: Callable[[int], np.ndarray], name: str) -> np.ndarray:

@@ -11,23 +11,17 @@ import dataclasses
 import hashlib
 import os
 import stat
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from gan_jax.data.convert import check_memory, check_shape, fit, stack
+from gan_jax.data.convert import check_memory, check_shape, decode, stack
 from gan_jax.errors import UserError
 from gan_jax.storage import sha256_of_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-MAX_PIXELS = 89_478_485  # Pillow's own: more is taken for a decompression bomb
-# What Pillow raises for a file that is not as it should be.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +59,14 @@ class Folder:
         with warnings.catch_warnings():  # Pillow's, about files that it then reads or refuses
             warnings.simplefilter("ignore")
             first = next(iter(self.files.values()))[0]
-            shape = _decode(first, image_size, channels).shape
+            shape = decode(first, image_size, channels).shape
             check_shape(shape, repr(str(first)))
             check_memory(sum(self.counts.values()) * int(np.prod(shape)), repr(str(self.path)))
             arrays = {}
             for name, files in self.files.items():
 
                 def one(index: int, files: list[Path] = files) -> np.ndarray:
-                    image = _decode(files[index], image_size, channels)
+                    image = decode(files[index], image_size, channels)
                     if image.shape != shape:
                         raise _differing(first, shape, files[index], image.shape)
                     return image
@@ -120,7 +114,8 @@ def _classes(root: Path) -> dict[str, list[Path]]:
     """The images by class, in order; by "" if they have none."""
     loose = list(_images(root, below=False))
     folders = [folder for folder in _listed(root) if os.path.isdir(folder)]
-    classes = {folder.name: files for folder in folders if (files := list(_images(folder)))}
+    seen = frozenset({os.path.realpath(root)})
+    classes = {folder.name: files for folder in folders if (files := list(_images(folder, seen=seen)))}
     if loose and classes:
         raise UserError(
             f"{str(root)!r} holds images itself ({loose[0].name!r}) and in subfolders ({next(iter(classes))!r}): "
@@ -132,12 +127,16 @@ def _classes(root: Path) -> dict[str, list[Path]]:
 
 
 def _images(folder: Path, *, below: bool = True, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """The images in the folder and, if wanted, below it, sorted."""
-    seen |= {os.path.realpath(folder)}
+    """The images in the folder and, if wanted, below it, sorted; none in a folder of `seen`.
+
+    These are the folders above: a link may lead in a circle.
+    """
+    if (real := os.path.realpath(folder)) in seen:
+        return
     for path in _listed(folder):
         if os.path.isdir(path):
-            if below and os.path.realpath(path) not in seen:  # a link may lead in a circle
-                yield from _images(path, seen=seen)
+            if below:
+                yield from _images(path, seen=seen | {real})
         elif path.suffix.lower() in SUFFIXES:
             yield path
 
@@ -162,35 +161,6 @@ def _sha256(file: Path) -> str:
         raise UserError(
             f"{str(file)!r} cannot be read ({error.strerror}): remove it from the folder."
         ) from None
-
-
-def _decode(file: Path, image_size: int | None, channels: int | None) -> np.ndarray:
-    """The image in a file as uint8 [H, W, C], of these sizes unless they are None."""
-    try:
-        with Image.open(file, formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError(f"{image.width}×{image.height} pixels")
-            return fit(_plain(image), image_size, channels)
-    except DAMAGE as error:
-        reason = " ".join(str(error).replace(str(file), "the file").split())[:100] or type(error).__name__
-        raise UserError(
-            f"{str(file)!r} is damaged or no PNG or JPEG ({reason}): replace or remove it."
-        ) from None
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """An image as the camera was held, of mode L if the file's is grey and else RGB.
-
-    What is transparent lies on white, as on a page. Of 16 bits the upper 8 are taken, as Pillow does for colour.
-    """
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8))
-    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert(mode)
 
 
 def _differing(one: Path, shape: tuple[int, ...], other: Path, other_shape: tuple[int, ...]) -> UserError:

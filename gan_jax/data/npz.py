@@ -7,7 +7,6 @@ test_labels   its labels, if `labels` are given
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -166,9 +165,7 @@ def _fit(
         picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         return fit(picture, image_size, channels)
 
-    return (
-        images if images.shape[1:] == shape else stack(len(images), shape, functools.partial(one), path.stem)
-    )
+    return images if images.shape[1:] == shape else stack(len(images), shape, one, path.stem)
 
 
 def _damaged(path: Path, error: Damaged) -> UserError:
