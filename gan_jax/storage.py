@@ -4,10 +4,11 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import math
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -82,21 +83,61 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays in an .npz file, which is treated as input that may be wrong: nothing of it is executed.
+
+    Args:
+      path: the file.
+      names: those wanted, of which the file may lack some; all of them if None.
 
     Raises:
       Damaged: if it holds anything else.
       OSError: if it cannot be read.
     """
-    content = path.read_bytes()
-    try:
-        file = np.load(io.BytesIO(content), allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise Damaged("it holds a single array, and no archive of named ones")
-        return {name: file[name] for name in file.files}
-    except _NPZ_DAMAGE as error:
-        raise Damaged(" ".join(str(error).split())[:100] or type(error).__name__) from error
+    with path.open("rb") as stream:  # opened here, since np.load leaves a damaged file open
+        try:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise Damaged("it holds a single array, and no archive of named ones")
+            return {name: file[name] for name in file.files if names is None or name in names}
+        except _NPZ_DAMAGE as error:
+            raise _damaged(error) from error
+
+
+def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and type of each array in an .npz file, none of which is loaded.
+
+    Raises:
+      Damaged: if it holds anything else, or if an array's header does not fit the size of its data.
+      OSError: if it cannot be read.
+    """
+    with path.open("rb") as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
+                return {entry.filename.removesuffix(".npy"): _header(archive, entry) for entry in entries}
+        except _NPZ_DAMAGE as error:
+            raise _damaged(error) from error
+
+
+def _header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):  # NumPy writes the third only for fields with names
+            raise Damaged(f"array '{entry.filename}' has fields")
+        parts = np.lib.format
+        read = parts.read_array_header_1_0 if version == (1, 0) else parts.read_array_header_2_0
+        shape, _, dtype = read(file)
+        declared, held = math.prod(shape) * dtype.itemsize, entry.file_size - file.tell()
+    if dtype.hasobject:
+        raise Damaged(f"'{entry.filename}' holds Python objects, which are not read")
+    if declared != held:
+        raise Damaged(f"'{entry.filename}' declares {declared} bytes of data and holds {held}")
+    return shape, dtype
+
+
+def _damaged(error: Exception) -> Damaged:
+    return Damaged(" ".join(str(error).split())[:100] or type(error).__name__)
 
 
 @contextlib.contextmanager

@@ -3,17 +3,23 @@
 Run as a script, this file is the child process of those tests: it loads a small set made like MNIST.
 """
 
+import contextlib
 import functools
 import gzip
 import hashlib
 import http.server
+import io
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import struct
 import subprocess
 import sys
+import tarfile
+import termios
 import threading
 import time
 from pathlib import Path
@@ -26,10 +32,11 @@ from PIL import Image
 
 import gan_jax
 from gan_jax import data
-from gan_jax.data import prepare
+from gan_jax.data import originals, prepare, prepared
 from gan_jax.errors import UserError
 
 CLOSED = "http://127.0.0.1:9/"  # the discard port: connections are refused at once
+FILES = [file for pair in originals.MNIST_FILES.values() for file in pair]
 ASSETS = Path(gan_jax.__file__).parent / "assets" / "mnist"
 
 
@@ -76,19 +83,18 @@ def test_arrays_are_those_of_the_original_files_in_their_order(mnist, split, pre
     np.testing.assert_array_equal(labels, np.frombuffer(digits, np.uint8))
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist", "cifar10"])
 def test_urls_and_checksums_are_those_that_tfds_registers(name):
     import tensorflow_datasets as tfds
 
-    originals = data.DATASETS[name].args[0]
-    stock = getattr(tfds.image_classification, originals.builder)
+    entry = data.DATASETS[name].args[1]
+    stock = getattr(tfds.image_classification, entry.builder)
     assert stock.name == name
-    assert originals.url == stock.URL
     registered = {url: info.checksum for url, info in stock.url_infos.items()}
-    assert registered == {originals.url + file: sha for file, sha in originals.sha256.items()}
-    if originals.shipped:
-        shipped = {file: hashlib.sha256((ASSETS / file).read_bytes()).hexdigest() for file in prepare.FILES}
-        assert shipped == originals.sha256
+    assert registered == {entry.url + file: sha for file, sha in entry.sha256.items()}
+    if entry.shipped:
+        shipped = {file: hashlib.sha256((ASSETS / file).read_bytes()).hexdigest() for file in FILES}
+        assert shipped == entry.sha256
 
 
 def test_a_start_from_the_cache_imports_neither_tfds_nor_tensorflow(mnist_cache):
@@ -116,7 +122,7 @@ def _write_originals(folder, seed=0, sizes=(50, 20)):
     """Four files in MNIST's format with random images; -> images and labels by split."""
     folder.mkdir(parents=True, exist_ok=True)
     rng, arrays = np.random.default_rng(seed), {}
-    for (split, (images_file, labels_file)), n in zip(prepare.SPLITS.items(), sizes, strict=True):
+    for (split, (images_file, labels_file)), n in zip(originals.MNIST_FILES.items(), sizes, strict=True):
         images = rng.integers(0, 256, (n, 28, 28, 1), np.uint8)
         labels = rng.integers(0, 10, n, np.uint8)
         arrays[split] = images, labels
@@ -129,16 +135,28 @@ def _write_originals(folder, seed=0, sizes=(50, 20)):
 
 
 def _tiny_entry(folder, url=CLOSED, **more):
-    """The registry's entry for the files in `folder`, as they are now; TFDS is told their checksums, too."""
+    """The registry's entry for the files in `folder`, as they are now."""
+    sha256 = _told(folder, FILES, url)
+    return functools.partial(prepared.load, "tiny", originals.Originals("MNIST", url, sha256, **more))
+
+
+def _tiny_cifar(archive):
+    sha256 = _told(archive.parent, [archive.name], CLOSED)
+    entry = originals.Originals("Cifar10", CLOSED, sha256, parse=originals.from_cifar)
+    return functools.partial(prepared.load, "tiny", entry)
+
+
+def _told(folder, files, url):
+    """The checksums of the files, which TFDS is told, too."""
     from tensorflow_datasets.core.download import checksums
     from tensorflow_datasets.core.utils import Size
 
     sha256 = {}
-    for file in prepare.FILES:
+    for file in files:
         content = (folder / file).read_bytes()
         sha256[file] = hashlib.sha256(content).hexdigest()
         checksums.get_all_url_infos()[url + file] = checksums.UrlInfo(Size(len(content)), sha256[file], file)
-    return functools.partial(data._load_prepared, prepare.Originals("MNIST", url, sha256, **more), "tiny")
+    return sha256
 
 
 def _env(cache):
@@ -226,14 +244,14 @@ def test_other_registered_checksums_make_the_cache_stale(tiny, monkeypatch):
 
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("damage", [_truncate, _flip])
-@pytest.mark.parametrize("file", prepare.FILES)
+@pytest.mark.parametrize("file", FILES)
 def test_a_damaged_original_is_refused(tiny, cached, damage, file):
     if cached:
         data.load("tiny", "test", tiny)
     expected = hashlib.sha256((tiny / file).read_bytes()).hexdigest()
     damage(tiny / file)
     actual = hashlib.sha256((tiny / file).read_bytes()).hexdigest()
-    for split in prepare.SPLITS:
+    for split in originals.SPLITS:
         message = _error("tiny", split, tiny)
         assert all(part in message for part in (str(tiny / file), expected, actual, CLOSED + file, "Replace"))
     assert cached or not (_root(tiny) / "tiny").exists()
@@ -243,28 +261,28 @@ def test_a_damaged_original_is_refused(tiny, cached, damage, file):
 def test_mnists_files_pass_for_no_other_set(name, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     message = _error(name, "train", ASSETS)
-    originals = data.DATASETS[name].args[0]
+    entry = data.DATASETS[name].args[1]
     assert "another dataset's" in message
-    assert originals.sha256[prepare.FILES[0]] in message
-    assert originals.url + prepare.FILES[0] in message
+    assert entry.sha256[FILES[0]] in message
+    assert entry.url + FILES[0] in message
 
 
 def test_a_damaged_shipped_file_is_refused(tiny, monkeypatch):
     entry = _tiny_entry(tiny, shipped=tiny)
     monkeypatch.setitem(data.DATASETS, "tiny", entry)
-    _flip(tiny / prepare.FILES[2])
+    _flip(tiny / FILES[2])
     message = _error("tiny", "test")
-    assert str(tiny / prepare.FILES[2]) in message
+    assert str(tiny / FILES[2]) in message
     assert "Reinstall gan_jax" in message
     given = tiny.parent / "given"
     _write_originals(given)
-    (given / prepare.FILES[0]).unlink()
+    (given / FILES[0]).unlink()
     _assert_loads(tiny, given)  # the file that it lacks is the shipped one
 
 
 def test_an_original_without_its_gzip_name_and_time_is_known_again(tiny, monkeypatch):
     """As Debian's strip-nondeterminism leaves them; a changed image is still refused."""
-    for file in prepare.FILES:
+    for file in FILES:
         body = (tiny / file).read_bytes()[10:]
         original = (
             b"\x1f\x8b\x08\x08" + struct.pack("<I", 12345) + b"\x00\x03" + file[:-3].encode() + b"\x00" + body
@@ -275,31 +293,128 @@ def test_an_original_without_its_gzip_name_and_time_is_known_again(tiny, monkeyp
     monkeypatch.setitem(data.DATASETS, "tiny", entry)
     _write_originals(tiny)  # the same deflated data, another header
     _assert_loads(tiny, tiny)
-    _flip(tiny / prepare.FILES[1])
+    _flip(tiny / FILES[1])
     assert "is damaged" in _error("tiny", "test", tiny)
 
 
-@pytest.mark.parametrize("present", [0, 2])
+@pytest.mark.parametrize("present", [1, 2])
 def test_without_network_the_error_names_files_url_and_flag(tiny, present):
     data_dir = tiny.parent / "given"
     data_dir.mkdir()
-    for file in prepare.FILES[:present]:
+    for file in FILES[:present]:
         shutil.copy(tiny / file, data_dir)
-    for message, flag in (
-        (_error("tiny", "train"), "a folder DIR and pass --data_dir=DIR"),
-        (_error("tiny", "train", data_dir), f"--data_dir={data_dir}"),
+    for message, flag, missing in (
+        (_error("tiny", "train"), "a folder DIR and pass --data_dir=DIR", FILES),
+        (_error("tiny", "train", data_dir), f"--data_dir={data_dir}", FILES[present:]),
     ):
         assert flag in message
         assert CLOSED in message
         assert "refused" in message
-        assert all(file in message for file in prepare.FILES[present:])
+        assert [file for file in FILES if file in message] == list(missing)
+
+
+def test_a_data_dir_without_any_original_is_refused_even_where_the_set_is_at_hand(mnist, tmp_path):
+    with pytest.raises(UserError, match="holds none of the original files of mnist") as caught:
+        mnist("train", tmp_path)
+    assert FILES[0] in str(caught.value)
 
 
 def test_no_folder_no_such_name_and_no_such_split(tiny, tmp_path):
     assert "does not exist" in _error("mnist", "train", tmp_path / "nowhere")
-    assert "is a file" in _error("mnist", "train", tiny / prepare.FILES[0])
-    assert "'mnist'" in _error("mnits", "train")
+    assert "is a file" in _error("mnist", "train", tiny / FILES[0])
+    for wrong in ("mnits", "MNIST"):
+        message = _error(wrong, "train")
+        assert "Did you mean 'mnist'?" in message
+        assert "FILE.npz" in message
+        assert "FOLDER" in message
+    for path in (tmp_path / "photos", f"{tmp_path}/photos", "photos.npz"):
+        assert "no such file" in _error(path, "train")
     assert "Allowed: train, test" in _error("mnist", "validation")
+
+
+def _write_cifar(path, counts):
+    """An archive in the format that CIFAR-10's page describes; -> images and labels by split.
+
+    A record is a byte for the label, then 1024 each of red, green and blue, row by row.
+    """
+    rng, arrays, files = np.random.default_rng(0), {}, {}
+    for split, names in {
+        "train": [f"data_batch_{i}" for i in (1, 2, 3, 4, 5)],
+        "test": ["test_batch"],
+    }.items():
+        images, labels = [], []
+        for name in names:
+            content = b""
+            for _ in range(counts[split]):
+                images.append(rng.integers(0, 256, (32, 32, 3), np.uint8))
+                labels.append(int(rng.integers(0, 10)))
+                content += bytes([labels[-1]]) + b"".join(images[-1][..., c].tobytes() for c in (0, 1, 2))
+            files[f"cifar-10-batches-bin/{name}.bin"] = content
+        arrays[split] = np.stack(images), np.array(labels)
+    files["cifar-10-batches-bin/batches.meta.txt"] = b"airplane\n"
+    path.parent.mkdir()
+    with tarfile.open(path, "w:gz") as archive:
+        for name in sorted(files, reverse=True):  # the original's are in no order, either
+            member = tarfile.TarInfo(name)
+            member.size = len(files[name])
+            archive.addfile(member, io.BytesIO(files[name]))
+    return arrays
+
+
+@pytest.mark.parametrize("damage", [None, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_cifars_archive_is_read_in_its_order_and_back_from_what_tfds_stored(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    archive = tmp_path / "originals" / "cifar-10-binary.tar.gz"
+    arrays = _write_cifar(archive, {"train": 3, "test": 4})
+    monkeypatch.setitem(data.DATASETS, "tiny", _tiny_cifar(archive))
+    data.load("tiny", "train", archive.parent)
+    if damage:  # then the arrays are decoded from TFDS's records
+        for split in arrays:
+            damage(tmp_path / "cache" / "gan_jax" / "datasets" / "tiny" / "decoded" / f"{split}_images.npy")
+    for split, (images, labels) in arrays.items():
+        loaded = data.load("tiny", split)
+        assert (loaded[0].dtype, loaded[1].dtype) == (np.uint8, np.int32)
+        assert loaded[0].flags.c_contiguous
+        np.testing.assert_array_equal(loaded[0], images)
+        np.testing.assert_array_equal(loaded[1], labels)
+
+
+def test_a_damaged_archive_of_cifar_is_refused_and_none_asks_for_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    archive = tmp_path / "originals" / "cifar-10-binary.tar.gz"
+    _write_cifar(archive, {"train": 1, "test": 1})
+    monkeypatch.setitem(data.DATASETS, "tiny", _tiny_cifar(archive))
+    assert f"Put {archive.name} from {CLOSED}" in _error("tiny", "test")
+    _flip(archive)
+    assert "is damaged" in _error("tiny", "test", archive.parent)
+
+
+def test_options_of_own_images_are_refused_for_a_registered_name():
+    for option in ({"image_size": 32}, {"channels": 3}):
+        with pytest.raises(UserError, match=f"--{next(iter(option))}=.*own images"):
+            data.load("mnist", "train", **option)
+
+
+def test_a_plain_function_can_be_registered(monkeypatch):
+    images = np.zeros((3, 8, 8, 1), np.uint8)
+    monkeypatch.setitem(data.DATASETS, "mine", lambda split, data_dir: (images, {"train": None}[split]))
+    assert data.load("mine", "train") == (images, None)
+    assert data.dataset_name("mine") == "mine"
+    assert data.held_out_note("mine") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a/faces.npz", "faces"),
+        (Path("a/b.c"), "b.c"),
+        ("a/b/", "b"),
+        ("mnist", "mnist"),
+        ("/x/..", "images"),
+    ],
+)
+def test_dataset_name(path, name):
+    assert data.dataset_name(path) == name
 
 
 def test_an_unwritable_cache_says_how_to_move_it(tiny, monkeypatch):
@@ -350,16 +465,14 @@ def test_a_set_is_downloaded_and_a_damaged_download_refused(tiny, server, monkey
     url, served = server
     shutil.copytree(tiny, served)
     monkeypatch.setitem(data.DATASETS, "tiny", _tiny_entry(tiny, url))
-    _flip(served / prepare.FILES[3])
-    digests = [
-        hashlib.sha256((folder / prepare.FILES[3]).read_bytes()).hexdigest() for folder in (tiny, served)
-    ]
+    _flip(served / FILES[3])
+    digests = [hashlib.sha256((folder / FILES[3]).read_bytes()).hexdigest() for folder in (tiny, served)]
     message = _error("tiny", "train")
-    assert all(part in message for part in (url + prepare.FILES[3], *digests, "Try again"))
-    (served / prepare.FILES[3]).unlink()
+    assert all(part in message for part in (url + FILES[3], *digests, "Try again"))
+    (served / FILES[3]).unlink()
     assert "404" in _error("tiny", "train")
-    shutil.copy(tiny / prepare.FILES[3], served)
-    (tiny / prepare.FILES[3]).unlink()
+    shutil.copy(tiny / FILES[3], served)
+    (tiny / FILES[3]).unlink()
     _assert_loads(tiny, tiny)  # three files from data_dir, one from the server
 
 
@@ -372,18 +485,46 @@ def _child(tiny, *args, **env):
     return subprocess.Popen(command, env={**_env(tiny.parent / "cache"), **env}, stdout=pipe, stderr=pipe)
 
 
-def test_preparation_is_silent_in_a_log_and_touches_only_the_cache(tiny):
+def test_preparation_is_silent_and_touches_only_the_cache(tiny):
     home = tiny.parent / "home"
     (home / "tensorflow_datasets" / "tiny").mkdir(parents=True)
     (home / "tmp").mkdir()
     child = _child(tiny, HOME=str(home), XDG_CACHE_HOME="", TMPDIR=str(home / "tmp"))
-    out, err = (text.decode() for text in child.communicate())
-    assert child.returncode == 0, err
-    assert out == "(50, 28, 28, 1)\n"
-    assert err == ""  # which is no terminal
+    assert child.communicate() == (b"(50, 28, 28, 1)\n", b"")
+    assert child.returncode == 0
     assert sorted(path.name for path in home.iterdir()) == [".cache", "tensorflow_datasets", "tmp"]
     assert not list((home / "tensorflow_datasets" / "tiny").iterdir())
     assert not list((home / "tmp").iterdir())
+
+
+def test_on_a_terminal_preparation_shows_one_bar_which_tells_reading_from_downloading(tiny, server):
+    url, served = server
+    shutil.copytree(tiny, served)
+    (tiny / FILES[3]).unlink()
+    err = _on_a_terminal(
+        [sys.executable, __file__, str(tiny), "", url, str(served)], _env(tiny.parent / "cache")
+    )
+    lines = [line for line in re.split(r"[\r\n]+|\x1b\[A", err) if line.strip()]
+    assert all(re.match(r"tiny:? .*%\|", line) for line in lines), err
+    assert "tiny: prepared: 100%" in lines[-1]
+    assert f"downloading {FILES[3]}" in err
+    assert not any(f"downloading {file}" in err for file in FILES[:3])
+    assert f"reading {FILES[0]}" in err
+
+
+def _on_a_terminal(command, env):
+    """What the command writes to standard error where that is a terminal."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))  # tqdm shows nothing on one without columns
+    child = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    written = b""
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while part := os.read(ours, 4096):
+            written += part
+    os.close(ours)
+    assert child.wait() == 0, written.decode()
+    return written.decode()
 
 
 KILLS = {  # where a child is killed: the owner and name of a function that it will not return from
@@ -427,8 +568,7 @@ def test_of_two_processes_one_prepares_and_both_load(tiny):
     assert second.stderr.readline() == b"waiting for another process that is preparing tiny\n"
     (tiny / "go on").write_text("")
     (out, err), seconds = first.communicate(), second.communicate()
-    assert err == b""
-    assert [out, *seconds] == [b"(50, 28, 28, 1)\n", b"(50, 28, 28, 1)\n", b""]
+    assert [out, err, *seconds] == [b"(50, 28, 28, 1)\n", b"", b"(50, 28, 28, 1)\n", b""]
     _assert_loads(tiny)
 
 
@@ -457,9 +597,9 @@ def test_scaling_compiles_and_to_uint8_rounds_and_clips():
     np.testing.assert_array_equal(white, [255, 0])
 
 
-def _main(tiny, point=None):
+def _main(tiny, point=None, url=CLOSED, files=None):
     """Load the small set from `tiny`; at `point` the process is held up or, if it is one of KILLS, killed."""
-    data.DATASETS["tiny"] = _tiny_entry(tiny)
+    data.DATASETS["tiny"] = _tiny_entry(Path(files or tiny), url)
     owner, name = KILLS.get(point, (prepare, "_save"))
     real = getattr(owner, name)
 

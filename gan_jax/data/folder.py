@@ -1,149 +1,172 @@
-"""A folder of PNG and JPEG files: subfolders are classes, in the order of their names, or there are none.
+"""Own images in a folder of PNG and JPEG files.
 
-Subfolders `train` and `test` are the splits. The pictures are decoded once, into the user's cache folder, under a
-hash of all their bytes.
+    FOLDER/a.png …                  images without labels
+    FOLDER/cat/a.png …              a class for each subfolder, labelled from 0 in the order of their names
+    FOLDER/train/…, FOLDER/test/…   the same two forms for each split
+
+Subfolders are searched to any depth. Hidden files and folders and those of other types are passed over.
 """
 
+import dataclasses
 import hashlib
-import sys
+import os
+import stat
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
-from tqdm import tqdm
 
+from gan_jax.data.convert import check_memory, check_shape, decode, stack
 from gan_jax.errors import UserError
-from gan_jax.storage import Damaged, available_memory, cache_folder, npz_bytes, read_npz, write_atomically
+from gan_jax.storage import sha256_of_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-VERSION = 1  # of what is cached
-
-Split = tuple[np.ndarray, np.ndarray | None]
 
 
-def read(path: Path, image_size: int | None, channels: int | None) -> dict[str, Split]:
-    """The splits: images uint8 [N, H, W, C] and labels int32 [N] or None.
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """The files of each split, in their order, and their labels; nothing was decoded."""
+
+    path: Path
+    files: Mapping[str, list[Path]]  # "images" and, if there is a test split, "test_images"
+    labels: Mapping[str, list[int] | None]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of images in `images` and, if they are given, in `test_images`."""
+        return {name: len(files) for name, files in self.files.items()}
+
+    def is_plain(self, image_size: int | None, channels: int | None) -> bool:
+        """False: each image must be decoded."""
+        return False
+
+    def digest(self) -> str:
+        """SHA-256 of the files' names and contents."""
+        digest = hashlib.sha256()
+        for files in self.files.values():
+            for file in files:
+                digest.update(os.fsencode(file.relative_to(self.path)) + b"\0")
+                digest.update(_sha256(file).encode())
+        return digest.hexdigest()
+
+    def read(self, image_size: int | None, channels: int | None) -> dict[str, np.ndarray]:
+        """The arrays by their names: images uint8 [N, H, W, C], labels int32 [N].
+
+        Raises:
+          UserError: for a damaged file, for images that differ in size or do not fit in memory.
+        """
+        with warnings.catch_warnings():  # Pillow's, about files that it then reads or refuses
+            warnings.simplefilter("ignore")
+            first = next(iter(self.files.values()))[0]
+            shape = decode(first, image_size, channels).shape
+            check_shape(shape, repr(str(first)))
+            check_memory(sum(self.counts.values()) * int(np.prod(shape)), repr(str(self.path)))
+            arrays = {}
+            for name, files in self.files.items():
+
+                def one(index: int, files: list[Path] = files) -> np.ndarray:
+                    image = decode(files[index], image_size, channels)
+                    if image.shape != shape:
+                        raise _differing(first, shape, files[index], image.shape)
+                    return image
+
+                arrays[name] = stack(len(files), shape, one, self.path.resolve().name)
+                if (labels := self.labels[name]) is not None:
+                    arrays[name.replace("images", "labels")] = np.array(labels, np.int32)
+        return arrays
+
+
+def open_folder(path: Path) -> Folder:
+    """The images in the folder at `path`, of which only the names are read.
 
     Raises:
-      UserError: for a folder without images, a damaged one, sizes that differ without `image_size`, or too many.
+      UserError: if there are none, if they are neither in classes nor all without, or if the splits differ.
     """
-    roots = {split: path / split for split in ("train", "test")}
-    if not all(root.is_dir() for root in roots.values()):
-        roots = {"train": path}
-    splits = {split: _read(root, image_size, channels) for split, root in roots.items()}
-    if len({labels is None for _, labels in splits.values()}) > 1:
-        raise UserError(f"{path}: one of train and test has classes and the other has none.")
-    return splits
-
-
-def _files(root: Path) -> tuple[list[Path], list[int] | None]:
-    """The pictures in order, and their classes; no classes where they lie in the folder itself."""
-    found = sorted(
-        p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and not _hidden(p.relative_to(root))
+    splits = [name for name in ("train", "test") if os.path.isdir(path / name)]
+    if len(splits) == 1:
+        raise UserError(
+            f"{str(path)!r} has a subfolder '{splits[0]}' and not both 'train' and 'test': add the other, or pass "
+            f"{str(path / splits[0])!r} to have a test split held out of it."
+        )
+    if splits and (loose := next(_images(path, below=False), None)):
+        raise UserError(f"{str(loose)!r} lies beside 'train' and 'test': move it into one of them.")
+    roots = {"images": path / "train", "test_images": path / "test"} if splits else {"images": path}
+    found = {name: _classes(root) for name, root in roots.items()}
+    if len({tuple(classes) for classes in found.values()}) > 1:
+        one, other = (", ".join(classes) or "none" for classes in found.values())
+        raise UserError(
+            f"{str(path)!r}: 'train' has the classes {one} and 'test' {other}: they must be the same."
+        )
+    return Folder(
+        path,
+        {name: [file for files in classes.values() for file in files] for name, classes in found.items()},
+        {
+            name: None
+            if "" in classes
+            else [label for label, files in enumerate(classes.values()) for _ in files]
+            for name, classes in found.items()
+        },
     )
-    direct = [p for p in found if p.parent == root]
-    if not found:
-        raise UserError(f"--dataset={root} holds no PNG or JPEG file.")
-    if len(direct) == len(found):
-        return found, None
-    if direct:
+
+
+def _classes(root: Path) -> dict[str, list[Path]]:
+    """The images by class, in order; by "" if they have none."""
+    loose = list(_images(root, below=False))
+    folders = [folder for folder in _listed(root) if os.path.isdir(folder)]
+    seen = frozenset({os.path.realpath(root)})
+    classes = {folder.name: files for folder in folders if (files := list(_images(folder, seen=seen)))}
+    if loose and classes:
         raise UserError(
-            f"{direct[0]} lies beside folders of classes: put it into one of them, or move it away."
+            f"{str(root)!r} holds images itself ({loose[0].name!r}) and in subfolders ({next(iter(classes))!r}): "
+            "put each into a subfolder, its class, or all into the folder, without classes."
         )
-    names = sorted({p.relative_to(root).parts[0] for p in found})
-    return found, [names.index(p.relative_to(root).parts[0]) for p in found]
+    if not loose and not classes:
+        raise UserError(f"{str(root)!r} holds no images: it must hold files .png, .jpg or .jpeg.")
+    return {"": loose} if loose else classes
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _images(folder: Path, *, below: bool = True, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """The images in the folder and, if wanted, below it, sorted; none in a folder of `seen`.
+
+    These are the folders above: a link may lead in a circle.
+    """
+    if (real := os.path.realpath(folder)) in seen:
+        return
+    for path in _listed(folder):
+        if os.path.isdir(path):
+            if below:
+                yield from _images(path, seen=seen | {real})
+        elif path.suffix.lower() in SUFFIXES:
+            yield path
 
 
-def _read(root: Path, image_size: int | None, channels: int | None) -> Split:
-    files, classes = _files(root)
-    labels = None if classes is None else np.array(classes, np.int32)
-    digest = hashlib.sha256(f"{VERSION} {image_size} {channels}".encode())
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"{file} is no file: move it away.")
-        content = file.read_bytes()
-        digest.update(f"\n{file.relative_to(root)} {len(content)}\n".encode("utf-8", "surrogateescape"))
-        digest.update(content)
-    cached = cache_folder() / "datasets" / "own" / f"{digest.hexdigest()}.npz"
+def _listed(folder: Path) -> list[Path]:
+    """What is in the folder and not hidden, sorted by name."""
     try:
-        return read_npz(cached)["images"], labels
-    except (OSError, Damaged, KeyError):
-        images = _decoded(root, files, image_size, channels)
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(cached, npz_bytes({"images": images}))
+        return sorted(
+            (path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda p: p.name
+        )
     except OSError as error:
-        print(
-            f"warning: {cached} cannot be written ({error.strerror}): it will be decoded again.",
-            file=sys.stderr,
-        )
-    return images, labels
+        raise UserError(f"{str(folder)!r} cannot be read ({error.strerror}).") from None
 
 
-def _decoded(root: Path, files: Sequence[Path], image_size: int | None, channels: int | None) -> np.ndarray:
-    first = _array(files[0], image_size, channels)
-    total, free = first.nbytes * len(files), available_memory()
-    if total > free / 2:
-        raise UserError(
-            f"{root} holds {len(files)} images, {total / 1e9:.2f} GB, more than half of the {free / 1e9:.2f} GB of "
-            "memory that are free: give fewer, a smaller --image_size, or --channels=1."
-        )
-    images = np.zeros((len(files), *first.shape), np.uint8)
-    with ThreadPoolExecutor() as pool:
-        arrays = pool.map(lambda file: _array(file, image_size, first.shape[-1]), files)
-        for i, array in enumerate(tqdm(arrays, desc=root.name, total=len(files), disable=None, leave=False)):
-            if array.shape != first.shape:
-                raise UserError(
-                    f"{files[0]} is {first.shape[0]} × {first.shape[1]} and {files[i]} {array.shape[0]} × "
-                    f"{array.shape[1]}: give --image_size=32, for one, to make all of one size."
-                )
-            images[i] = array
-    return images
-
-
-def _array(file: Path, image_size: int | None, channels: int | None) -> np.ndarray:
-    """A picture as uint8 [H, W, 1 or 3], turned as its EXIF says, over black where it is transparent."""
+def _sha256(file: Path) -> str:
+    """The file's SHA-256; a pipe, which would be waited for in vain, is refused before it is opened."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as opened:
-                picture = ImageOps.exif_transpose(opened)
-                if (
-                    picture.mode.startswith("I") or picture.mode == "F"
-                ):  # 16 bits, which `convert` would cut off
-                    values = np.asarray(picture, np.float32)
-                    picture = Image.fromarray(
-                        np.clip(values / 257 if values.max() > 255 else values, 0, 255).astype(np.uint8)
-                    )
-                if picture.has_transparency_data:
-                    picture = picture.convert("RGBA")
-                    picture = Image.alpha_composite(
-                        Image.new("RGBA", picture.size, "black"), picture
-                    ).convert("RGB")
-                grey = picture.mode in ("1", "L")
-                return as_array(picture, image_size, channels or (1 if grey else 3))
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{file} is no image that can be read ({reason}): move it away.") from error
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise UserError(f"{str(file)!r} is a pipe or a device, and no image: remove it from the folder.")
+        return sha256_of_file(file)
+    except OSError as error:
+        raise UserError(
+            f"{str(file)!r} cannot be read ({error.strerror}): remove it from the folder."
+        ) from None
 
 
-def as_array(picture: Image.Image, image_size: int | None, channels: int) -> np.ndarray:
-    """A picture as uint8 [H, W, channels], square if `image_size` says so."""
-    picture = picture.convert("L" if channels == 1 else "RGB")
-    if image_size is not None:
-        picture = picture.resize((image_size, image_size), Image.Resampling.LANCZOS)
-    array = np.asarray(picture)
-    return array[..., None] if array.ndim == 2 else array
+def _differing(one: Path, shape: tuple[int, ...], other: Path, other_shape: tuple[int, ...]) -> UserError:
+    """The error for two images that cannot stand in one array."""
+    names = (
+        f"{str(one)!r} is {'×'.join(map(str, shape))} and {str(other)!r} {'×'.join(map(str, other_shape))}"
+    )
+    remedy = "--image_size=32, for one" if shape[:2] != other_shape[:2] else "--channels=1 or --channels=3"
+    return UserError(f"images differ: {names} (height×width×channels): pass {remedy}, to make them alike.")

@@ -1,168 +1,112 @@
-"""Own images: an .npz file or a folder of PNG and JPEG files, as the arrays that `gan_jax.data.load` gives.
+"""A user's own images, from an .npz file or a folder: what is converted or decoded is kept in the cache folder.
 
-An .npz holds `images` [N, H, W] or [N, H, W, C], uint8 or floats in [0, 1] or [-1, 1], perhaps `labels` [N], whole
-numbers from 0 on, and perhaps `test_images` and `test_labels`. Where there is no test split a part of the images is
-held out as one: always the same, whatever the seed of a run.
+An entry is `$XDG_CACHE_HOME/gan_jax/datasets/own/<key>.npz`. The key is the SHA-256 of what the images are made from
+and of how, so a changed image makes a new entry, and one that was moved or renamed as a whole does not.
 """
 
-import zipfile
+import contextlib
+import hashlib
+import math
+import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from tqdm import tqdm
 
-from gan_jax.data import folder
+from gan_jax.data.convert import check_memory, check_request
+from gan_jax.data.folder import Folder, open_folder
+from gan_jax.data.npz import NAMES, Npz, open_npz
 from gan_jax.errors import UserError
-from gan_jax.storage import Damaged, available_memory, read_npz
+from gan_jax.storage import Damaged, cache_folder, npz_headers, read_npz, replacing
 
-SMALLEST, LARGEST = 8, 128  # of height and width
-SEED = 0  # of the choice of held-out images
+VERSION = 1  # of how images are converted: another one makes all entries anew
+SEED = 0  # one for all runs, whatever theirs is: they must share what they are judged by
 
-Split = tuple[np.ndarray, np.ndarray | None]
+Arrays = tuple[np.ndarray, np.ndarray | None]
 
 
-def load(path: Path, split: str, image_size: int | None, channels: int | None) -> Split:
-    """Images uint8 [N, H, W, C], and labels int32 [N] or None, of the split "train" or "test".
+def load(path: Path, split: str, image_size: int | None, channels: int | None) -> Arrays:
+    """Images uint8 [N, H, W, C] and labels int32 [N], or None, of a split of the file or folder at `path`.
 
     Raises:
-      UserError: for anything that is no such file or folder, or does not fit into memory.
+      UserError: if they are missing, damaged, of a wrong form or more than the memory holds.
     """
-    return _splits(path, image_size, channels)[0][split]
+    check_request(image_size, channels)
+    source = _open(path)
+    arrays = _arrays(source, image_size, channels)
+    if "test_images" in source.counts:
+        prefix = "test_" if split == "test" else ""
+        return arrays[f"{prefix}images"], arrays.get(f"{prefix}labels")
+    index = held_out(source.counts["images"])
+    if split == "train":
+        index = np.setdiff1d(np.arange(source.counts["images"]), index)
+    labels = arrays.get("labels")
+    return arrays["images"][index], None if labels is None else labels[index]
 
 
-def held_out_note(path: Path, image_size: int | None, channels: int | None) -> str | None:
-    """A sentence that says how many images are held out; None where the test split was given."""
-    splits, given = _splits(path, image_size, channels)
-    if given:
+def held_out_note(path: Path) -> str | None:
+    """A sentence if the test split of the images at `path` is held out of them, else None."""
+    counts = _open(path).counts
+    if "test_images" in counts:
         return None
-    train, test = (len(splits[split][0]) for split in ("train", "test"))
-    return (
-        f"{test} of the {train + test} images in {path}, chosen by seed {SEED}, are held out for evaluation."
-    )
+    count = counts["images"]
+    return f"{len(held_out(count))} of {count} images, drawn by seed {SEED}, are held out for evaluation."
 
 
-def _splits(path: Path, image_size: int | None, channels: int | None) -> tuple[dict[str, Split], bool]:
-    """Both splits, and whether the test split was given."""
-    found = folder.read(path, image_size, channels) if path.is_dir() else _read(path, image_size, channels)
-    for images, _ in found.values():
-        _check_shape(path, images.shape)
-    if "test" in found:
-        if found["train"][0].shape[1:] != found["test"][0].shape[1:]:
-            raise UserError(f"{path}: the test images have another shape than the others: give --image_size.")
-        return found, True
-    return _held_out(path, *found["train"]), False
+def held_out(count: int) -> np.ndarray:
+    """Which of `count` images are the test split: a tenth, but 200 at least and 10,000 at most, if half allows."""
+    size = min(count // 2, max(count // 10, 200), 10_000)
+    return np.sort(np.random.default_rng(SEED).permutation(count)[:size])
 
 
-def _held_out(path: Path, images: np.ndarray, labels: np.ndarray | None) -> dict[str, Split]:
-    num = len(images)
-    if num < 2:
-        raise UserError(f"{path} holds {num} images; at least 2 are needed, one of them for evaluation.")
-    # A tenth, but enough for the metrics' features where there are few.
-    test = min(num // 2, max(num // 10, 200), 10_000)
-    chosen = np.zeros(num, bool)
-    chosen[np.random.default_rng(SEED).permutation(num)[:test]] = True
-    part = lambda mask: (images[mask], None if labels is None else labels[mask])
-    return {"train": part(~chosen), "test": part(chosen)}
-
-
-def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
-    height, width, channels = shape[1:]
-    if not (SMALLEST <= height <= LARGEST and SMALLEST <= width <= LARGEST):
+def _open(path: Path) -> Npz | Folder:
+    if path.is_dir():
+        source: Npz | Folder = open_folder(path)
+    elif path.suffix.lower() == ".npz" and path.is_file():
+        source = open_npz(path)
+    else:
         raise UserError(
-            f"{path}: the images are {height} × {width}, and must be from {SMALLEST} to {LARGEST}: give --image_size."
+            f"{str(path)!r} is neither an .npz file nor a folder of PNG and JPEG images: pass one."
         )
-    if channels not in (1, 3):
-        raise UserError(
-            f"{path}: the images have {channels} channels, and must have 1 or 3: give --channels=3."
-        )
+    if source.counts["images"] < 2 and "test_images" not in source.counts:
+        raise UserError(f"{str(path)!r} holds 1 image, and must hold 2 or more: one of them is held out.")
+    return source
 
 
-def _read(path: Path, image_size: int | None, channels: int | None) -> dict[str, Split]:
-    """The splits in an .npz file."""
-    if path.suffix != ".npz" or not path.is_file():
-        raise UserError(f"--dataset={path} is neither an .npz file nor a folder of images.")
-    _check_size(path)
+def _arrays(source: Npz | Folder, image_size: int | None, channels: int | None) -> dict[str, np.ndarray]:
+    """All arrays of the source: as they are, out of the cache, or converted and put there."""
+    if source.is_plain(image_size, channels):
+        return source.read(image_size, channels)
+    key = hashlib.sha256(f"{VERSION} {image_size} {channels} {source.digest()}".encode()).hexdigest()
     try:
-        arrays = read_npz(path)
-    except Damaged as error:
-        raise UserError(f"{path} is damaged or no .npz file of plain arrays ({error}).") from error
+        entry = cache_folder() / "datasets" / "own" / f"{key}.npz"
+    except UserError as error:
+        _warn(f"the converted images of {str(source.path)!r} cannot be kept: {error}")
+        return source.read(image_size, channels)
+    with contextlib.suppress(Damaged, OSError):
+        return _kept(entry, source)
+    arrays = source.read(image_size, channels)
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(entry) as new, new.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
-    if "images" not in arrays:
-        raise UserError(f"{path} has no array 'images'; it has: {', '.join(arrays) or 'none'}.")
-    splits = {"train": "", "test": "test_"} if "test_images" in arrays else {"train": ""}
-    return {
-        split: (
-            converted(_uint8(path, arrays[f"{prefix}images"]), image_size, channels),
-            _labels(path, arrays.get(f"{prefix}labels"), len(arrays[f"{prefix}images"])),
+        _warn(
+            f"the converted images of {str(source.path)!r} cannot be kept in {entry.parent} "
+            f"({error.strerror or error}) and will be made again: set XDG_CACHE_HOME to a folder that can be written."
         )
-        for split, prefix in splits.items()
-    }
+    return arrays
 
 
-def _check_size(path: Path) -> None:
-    """Raises `UserError` if the arrays, as their headers declare them, are more than half of the free memory."""
-    declared = 0
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                with archive.open(entry) as stream:
-                    if np.lib.format.read_magic(stream) == (1, 0):
-                        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-                        declared += int(np.prod([float(n) for n in shape])) * dtype.itemsize
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        OSError,
-        EOFError,
-        OverflowError,
-        NotImplementedError,
-        RuntimeError,
-    ):
-        return  # `read_npz` says what is wrong with it
-    free = available_memory()
-    if declared > free / 2:
-        raise UserError(
-            f"{path} holds {declared / 1e9:.2f} GB, more than half of the {free / 1e9:.2f} GB of memory that are free: "
-            "give fewer or smaller images."
-        )
+def _kept(entry: Path, source: Npz | Folder) -> dict[str, np.ndarray]:
+    """The arrays of an entry; Damaged if it is, or if it is another's."""
+    headers = npz_headers(entry)
+    if {name: headers[name][0][0] for name in headers if name.endswith("images")} != source.counts:
+        raise Damaged("it holds other images")
+    needed = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers.values())
+    check_memory(needed, repr(str(source.path)))
+    return read_npz(entry, NAMES)
 
 
-def _uint8(path: Path, images: np.ndarray) -> np.ndarray:
-    """[N, H, W, C], whatever range the file has them in."""
-    images = images[..., None] if images.ndim == 3 else images
-    if images.ndim != 4 or 0 in images.shape:
-        raise UserError(f"{path}: 'images' must be [N, H, W] or [N, H, W, C], not {list(images.shape)}.")
-    if images.dtype == np.uint8:
-        return images
-    allowed = "uint8, or floats in [0, 1] or [-1, 1]"
-    if not np.issubdtype(images.dtype, np.floating):
-        raise UserError(f"{path}: 'images' must be {allowed}, not {images.dtype}.")
-    low, high = float(images.min()), float(images.max())
-    if not (low >= -1 and high <= 1):  # also for NaN
-        raise UserError(f"{path}: 'images' must be {allowed}; these are from {low:g} to {high:g}.")
-    scaled = images.astype(np.float32) * 255 if low >= 0 else (images.astype(np.float32) + 1) * 127.5
-    return np.round(scaled).astype(np.uint8)
-
-
-def _labels(path: Path, labels: np.ndarray | None, num: int) -> np.ndarray | None:
-    if labels is None:
-        return None
-    if labels.shape != (num,) or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise UserError(
-            f"{path}: 'labels' must be whole numbers from 0 on, one for each of the {num} images, "
-            f"not {labels.dtype} {list(labels.shape)}."
-        )
-    return labels.astype(np.int32)
-
-
-def converted(images: np.ndarray, image_size: int | None, channels: int | None) -> np.ndarray:
-    """uint8 images [N, H, W, C], resized with antialiasing and made grey or coloured where that is asked for."""
-    same_size = image_size is None or images.shape[1:3] == (image_size, image_size)
-    same_channels = channels is None or images.shape[3] == channels
-    if (same_size and same_channels) or images.shape[3] not in (1, 3):
-        return images
-    pictures = (Image.fromarray(x[..., 0] if x.shape[-1] == 1 else x) for x in images)
-    return np.stack(
-        [folder.as_array(picture, image_size, channels or images.shape[3]) for picture in pictures]
-    )
+def _warn(message: str) -> None:
+    tqdm.write(f"warning: {message}", file=sys.stderr)
