@@ -23,7 +23,7 @@ from gan_jax.errors import UserError
 from gan_jax.gan import Gan, load
 from gan_jax.human_eval import shares
 from gan_jax.human_eval.answers import Answers, Conditions
-from gan_jax.options import CHECKPOINT, FLAG, PATH, REQUIRED, SEED, check, option, real, whole
+from gan_jax.options import CHECKPOINT, FLAG, PATH, REQUIRED, SEED, Rule, check, option, real, whole
 from gan_jax.storage import sha256_of_arrays
 
 # Raters see different ones of so many fakes, so that the result is not about 50 lucky ones.
@@ -34,6 +34,16 @@ LONGEST = 3600.0
 Deck = list[tuple[str, int]]
 
 
+def _even(value: object) -> int:
+    number: int = whole(2, 2 * POOL).convert(value)
+    if number % 2:
+        raise ValueError
+    return number
+
+
+EVEN = Rule(f"even, half real and half fake, from 2 to {2 * POOL}", _even, int, "INT")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """What to show, and how."""
@@ -42,9 +52,7 @@ class Options:
         REQUIRED, "Folder of the training run. Answers go to human_eval.sqlite there.", PATH
     )
     report: bool = option(False, "Print what all answers so far add up to, and serve no page.", FLAG)
-    num: int = option(
-        100, "Images per rater, an even number: half are real.", whole(2, 2 * POOL), also=("images",)
-    )
+    num: int = option(100, "Images per rater, an even number: half are real.", EVEN, also=("images",))
     grid: bool = option(False, "Show 16 images at once instead of one at a time.", FLAG)
     seconds: float = option(
         0.0,
@@ -67,8 +75,6 @@ class Options:
     def __post_init__(self) -> None:
         """Check every field. Raises `UserError`."""
         check(self)
-        if self.num % 2:
-            raise UserError(f"--num={self.num} is not allowed: it must be even, half real and half fake.")
 
 
 def deal(seed: int, session: int, rater: int, num: int, num_real: int, num_fake: int) -> Deck:
