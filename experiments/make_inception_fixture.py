@@ -10,13 +10,13 @@ order, give the same numbers in the test, so that 24 million of them need no sto
 PyTorch's formats.
 """
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-import tyro
 from torch import Tensor, nn
 
 
@@ -230,4 +230,7 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, default=Options.out)
+    parser.add_argument("--seed", type=int, default=Options.seed)
+    main(Options(**vars(parser.parse_args())))
