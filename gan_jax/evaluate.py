@@ -140,8 +140,8 @@ def _evaluators(
             evaluator_of(reals, network=inception, num=options.num, seed=options.seed, families=families)
         )
     for evaluator in evaluators:
-        for family, why in evaluator.left_out.items():
-            report.warn(f"no {family}: {why}.")
+        if evaluator.left_out:
+            report.warn("; ".join(f"no {family}: {why}" for family, why in evaluator.left_out.items()) + ".")
     return evaluators
 
 
