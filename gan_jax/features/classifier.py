@@ -100,7 +100,7 @@ def load_variables(path: Path, image_shape: tuple[int, ...], sha256: str | None 
     try:
         arrays = storage.read_npz(path)
         bias = arrays.get("params/Dense_1/bias", np.zeros(()))
-        classifier = Classifier(bias.shape[0] if bias.ndim == 1 else 0)
+        classifier = Classifier(len(bias) if bias.ndim == 1 and len(bias) else 1)
         image = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)
         expected: dict[str, Any] = flatten_dict(
             jax.eval_shape(classifier.init, jax.random.key(0), image), sep="/"
