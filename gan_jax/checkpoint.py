@@ -6,6 +6,7 @@ leaves no half-written one. Only names are listed: the scores are read one by on
 """
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,15 +18,11 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from gan_jax.errors import UserError
-from gan_jax.quiet import quiet
+from gan_jax.quiet import brief, quiet, quietly
 from gan_jax.storage import Damaged, sha256_of_arrays
 
 KEPT = 3
 TRIES = 20  # how often a folder is listed again at most, in which a running trainer deletes checkpoints
-
-# What flipped, cut, emptied and missing files make Orbax raise. TensorStore's, JSON's and most of its own errors are
-# ValueErrors; the last four come of JSON that is valid, but of another form.
-_DAMAGE = (ValueError, OSError, KeyError, TypeError, AttributeError, RecursionError)
 
 Arrays = dict[str, np.ndarray]
 Step = int | Literal["best"] | None  # None is the newest
@@ -39,12 +36,10 @@ class Checkpoints:
     """The checkpoints of one run: the newest 3, those at multiples of `keep_every`, and the one of the lowest score."""
 
     def __init__(self, directory: Path, *, write: bool = False, keep_every: int | None = None) -> None:
-        """To write, the folder is made if need be, and what a killed run left half-written is removed, on entry.
-
-        Only one may write at a time; reading never touches what a running writer is about to finish.
-        """
+        """To write, which one may at a time, the folder is made, and what a killed run left half-written removed."""
         self._directory, self._write, self._keep_every = directory, write, keep_every
         self._while_open = contextlib.ExitStack()
+        self._orbax: Any = None
 
     def __enter__(self) -> "Checkpoints":
         if self._write:
@@ -53,7 +48,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        with self._while_open, contextlib.suppress(*[UserError] * (error is not None)), self._errors():
+        with self._while_open, contextlib.suppress(OSError, ValueError) if error else self._errors():
             if self._write:
                 self._orbax.close()
 
@@ -67,7 +62,7 @@ class Checkpoints:
     @property
     def best(self) -> int | None:
         """The step of the checkpoint with the lowest score; the first of them, None if none has a score."""
-        return _lowest(self._read_scores())
+        return self._find_best({})
 
     def path(self, step: int) -> Path:
         """The folder of one checkpoint."""
@@ -82,9 +77,8 @@ class Checkpoints:
         for name, array in arrays.items():
             if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
                 raise NonFiniteState(name)
-        self._scores.pop(step, None)
-        if score is not None:
-            self._scores[step] = score
+        self.wait()  # so that the score of the one before can be read
+        self._kept_as_best = self._find_best({step: score})
         metadata = {"sha256": _digest(arrays), "score": score}
         with self._errors():
             self._orbax.save_async(step, arrays, force=True, overwrite=True, custom_metadata=metadata)
@@ -95,11 +89,10 @@ class Checkpoints:
             self._orbax.wait()
 
     def restore(self, warn: Callable[[str], object], step: Step = None) -> tuple[int, Arrays] | None:
-        """The newest intact checkpoint's (or that of `step`'s, or the best's) step and arrays.
+        """The newest intact checkpoint's step and arrays, or those of `step`, or the best's; None if there is none.
 
         A damaged one is passed over for the one before it, and `warn` told so. What a running trainer deletes
-        meanwhile was not there. None if there is none; raises `UserError` if all are damaged, or the asked one is
-        missing or damaged.
+        meanwhile was not there. Raises `UserError` if all are damaged, or the asked one is missing or damaged.
         """
         told: set[int] = set()
         for _ in range(TRIES):
@@ -121,9 +114,7 @@ class Checkpoints:
             else:
                 return None
         problem = f"the checkpoints in {self._directory} are deleted faster than they can be read"
-        raise UserError(
-            f"{problem}: try again, or give the run that writes them a higher --checkpoint_every."
-        )
+        raise UserError(f"{problem}: try again, or give the trainer a higher --checkpoint_every.")
 
     def set_aside_after(self, step: int) -> None:
         """Move the checkpoints later than `step`, damaged ones, to `damaged/` beside the folder."""
@@ -137,17 +128,19 @@ class Checkpoints:
             self._open()
 
     def _open(self) -> None:
-        self._scores = self._read_scores()
-        # For Orbax's own BestN it would have to read the scores as it lists the folder.
-        is_best = lambda checkpoints, context: [c.step == _lowest(self._scores) for c in checkpoints]
+        # Orbax's own BestN needs the scores to be read as the folder is listed.
+        is_best = lambda checkpoints, context: [c.step == self._kept_as_best for c in checkpoints]
         policies = ocp.training.preservation_policies
         keep = [policies.LatestN(KEPT), SimpleNamespace(should_preserve=is_best)]
         keep += [policies.EveryNSteps(self._keep_every)] if self._keep_every else []
         with self._errors():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            # Orbax's own clean-up comes with its reading of every checkpoint, which one damaged file ends.
+            for half_written in self._directory.glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(half_written)
             self._orbax = ocp.training.Checkpointer(
                 self._directory.absolute(),
                 preservation_policy=policies.AnyPreservationPolicy(keep),
-                cleanup_tmp_directories=True,
                 lightweight_initialize=True,
             )
 
@@ -156,64 +149,54 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:  # a full disk is TensorStore's ValueError
-            what = f"a checkpoint in {self._directory} cannot be written ({_brief(error)})."
-            raise UserError(what) from error
+            text = f"a checkpoint in {self._directory} cannot be written ({brief(error)})."
+            raise UserError(text) from error
 
     def _wanted(self, step: Step) -> list[int]:
         """The steps to try, best first. Raises `UserError` if there is none such."""
         if step == "best":
             return [] if (best := self.best) is None else [best]
-        steps = self.steps
-        if step is not None and step not in steps:
+        if step not in (None, *(steps := self.steps)):
             have = ", ".join(map(str, steps)) or "none"
             raise UserError(f"no checkpoint of step {step} in {self._directory}; there are: {have}.")
         return steps[::-1] if step is None else [step]
 
-    def _read_scores(self) -> dict[int, float]:
-        """The scores by step, of a list that stood still: one that lost its score lacks the one in its place."""
-        scores: dict[int, float] = {}
+    def _find_best(self, saving: dict[int, float | None]) -> int | None:
+        """The best of `saving` and a list that stood still: in place of one that lost its score comes another."""
+        scores: dict[int, Any] = {}
         for _ in range(TRIES):
             steps, scores = self.steps, {}
             for step in steps:
                 with contextlib.suppress(Damaged):
-                    score = self._metadata(step).get("score")
-                    scores |= {step: score} if isinstance(score, float) else {}
+                    scores[step] = self._read(_metadata, step).get("score")
             if self.steps == steps:
                 break
-        return scores
+        scored = [(x, step) for step, x in (scores | saving).items() if isinstance(x, float)]
+        return min(scored)[1] if scored else None
 
     def _load(self, step: int) -> Arrays:
         arrays: Any = self._read(ocp.load, step)
-        leaves = arrays.items() if isinstance(arrays, dict) else [(None, arrays)]
-        if not all(isinstance(name, str) and isinstance(array, np.ndarray) for name, array in leaves):
+        if not isinstance(arrays, dict) or {*map(type, arrays.values())} - {np.ndarray}:
             raise Damaged("it holds something other than named arrays")
-        if _digest(arrays) != self._metadata(step).get("sha256"):
+        if _digest(arrays) != self._read(_metadata, step).get("sha256"):
             raise Damaged("its contents do not match their SHA-256")
         return arrays
 
-    def _metadata(self, step: int) -> dict[str, Any]:
-        return self._read(ocp.checkpointables_metadata, step).custom_metadata or {}
-
     def _read(self, read: Callable[[Path], Any], step: int) -> Any:
-        """What Orbax reads of one checkpoint: here alone its errors mean damage."""
-        with quiet() as settle:
-            try:
-                return read(self.path(step).absolute())
-            except PermissionError as error:
-                raise UserError(f"checkpoint {self.path(step)} cannot be read ({_brief(error)}).") from error
-            except _DAMAGE as error:
-                reason = _brief(error)
-            settle()  # here, where the error, which holds the tasks beside it, is gone
-        raise Damaged(reason)
+        try:
+            return quietly(read, self.path(step).absolute())
+        except OSError as error:
+            raise UserError(f"checkpoint {self.path(step)} cannot be read ({error}).") from error
 
 
-def _lowest(scores: dict[int, float]) -> int | None:
-    return min(scores, key=lambda step: (scores[step], step)) if scores else None
+def _metadata(path: Path) -> dict[str, Any]:
+    """What is saved beside the arrays. Orbax's function opens the arrays as well, and swallows what it meets there."""
+    found = json.loads((path / "_CHECKPOINT_METADATA").read_bytes())
+    if not isinstance(found, dict) or not isinstance(custom := found.get("custom_metadata"), dict):
+        raise ValueError("its metadata are not such as Orbax writes")
+    return custom
 
 
 def _digest(arrays: Arrays) -> str:
-    return sha256_of_arrays(dict(sorted(arrays.items())))  # Orbax gives them back in another order
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
+    in_order = sorted(arrays, key=str)  # Orbax gives them back in another
+    return sha256_of_arrays({name: arrays[name] for name in in_order})

@@ -201,7 +201,7 @@ class Run:
     channels: int | None = option(
         None,
         "Make own images grey (1) or coloured (3).",
-        options.Rule("1 or 3", lambda value: {1: 1, 3: 3}[value], int, "{1,3}"),
+        options.Rule("1 or 3", options.one_of(1, 3), int, "{1,3}"),
     )
     workdir: str | None = option(
         None,

@@ -10,6 +10,7 @@
 """
 
 import dataclasses
+import inspect
 import math
 import numbers
 import os
@@ -110,6 +111,11 @@ def choice(
     return Rule("", convert, metavar=lambda: "{" + ",".join(names) + "}")
 
 
+def one_of(*allowed: int) -> Callable[[Any], int]:
+    """A rule's `convert` for a few whole numbers."""
+    return lambda value: int(_checked(lambda x: not isinstance(x, bool) and x in allowed, value))
+
+
 def _text(value: Any) -> str:
     text = os.fspath(value)
     return _checked(bool, text) if isinstance(text, str) else _checked(bool, None)
@@ -153,8 +159,11 @@ def option(
 
 
 def options_of(kind: Any) -> dict[str, Option]:
-    """The options of a dataclass, or of its instance, by name."""
-    return {field.name: field.metadata["option"] for field in dataclasses.fields(kind)}
+    """The options of a dataclass, or of its instance, by name; those of its bases first, in their order."""
+    kind = kind if isinstance(kind, type) else type(kind)
+    found = {field.name: field.metadata["option"] for field in dataclasses.fields(kind)}
+    order = [name for base in (*kind.__mro__[1:], kind) for name in inspect.get_annotations(base)]
+    return {name: found[name] for name in dict.fromkeys(order) if name in found}
 
 
 def check(options: Any, defaults: Mapping[str, Any] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Keeps Orbax's noise off the screen while it is at work, and nothing of anyone else's."""
+"""Calls Orbax without its noise: nothing of anyone else's is silenced, and nothing before or after the call."""
 
 import contextlib
 import gc
@@ -6,9 +6,41 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-LULL = 0.2  # seconds without a sound after which the tasks that a failed read left behind are taken to have ended
+from gan_jax.storage import Damaged
+
+T = TypeVar("T")
+
+LULL = 1.0  # seconds without a sound after which the tasks that a failed read left behind are taken to have ended
+
+
+# What flipped, cut, emptied and missing files make Orbax raise. TensorStore's, JSON's and most of its own errors are
+# ValueErrors; the last four come of JSON that is valid, but of another form.
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_DAMAGE = (ValueError, *_MISSING, KeyError, TypeError, AttributeError, RecursionError)
+_NO_DAMAGE = (
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+)  # how TensorStore's ValueErrors for a whole file begin
+
+
+def quietly(read: Callable[[Path], T], path: Path) -> T:
+    """What Orbax's function `read` makes of a checkpoint.
+
+    Raises:
+      Damaged: for each of the errors in which reading a damaged one ends: they mean that here, and nowhere else.
+      OSError: where the system does not let it be read.
+    """
+    with quiet() as settle:
+        try:
+            return read(path)
+        except (*_DAMAGE, OSError) as error:
+            reason = brief(error)
+            damaged = isinstance(error, _DAMAGE) and not str(error).startswith(_NO_DAMAGE)
+        settle()  # here, where the error is gone, whose traceback holds the tasks beside it
+    raise Damaged(reason) if damaged else OSError(reason)
 
 
 @contextlib.contextmanager
@@ -28,7 +60,6 @@ def quiet() -> Iterator[Callable[[], None]]:
             hook(unraisable)
 
     def settle() -> None:
-        """Call it when the error is gone, since its traceback holds the tasks."""
         nonlocal last
         last = time.monotonic()
         while time.monotonic() - last < LULL:
@@ -46,3 +77,8 @@ def quiet() -> Iterator[Callable[[], None]]:
         stack.callback(setattr, sys, "unraisablehook", hook)
         sys.unraisablehook = filtered
         yield settle
+
+
+def brief(error: Exception) -> str:
+    """An error's class and message, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"

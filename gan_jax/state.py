@@ -84,12 +84,16 @@ def optimizers(
     return g, d
 
 
-@partial(jax.jit, static_argnums=(0, 3))  # one program: op by op this takes a second of every start
 def init(parts: Parts, hyperparams: dict[str, Array], seed: ArrayLike, num_images: int) -> GanState:
     """The state before the first step, for a data set of so many images.
 
     `hyperparams` and `seed` may be arrays, so that any number of members is made by one program.
     """
+    return _init(parts, hyperparams, jnp.asarray(seed, jnp.uint32), num_images)
+
+
+@partial(jax.jit, static_argnums=(0, 3))  # one program: op by op this takes a second of every start
+def _init(parts: Parts, hyperparams: dict[str, Array], seed: Array, num_images: int) -> GanState:
     key, g_key, d_key = jax.random.split(jax.random.key(seed), 3)
     g_params, g_stats = _init_net(parts.generator, g_key, *parts.g_inputs(1))
     d_params, d_stats = _init_net(parts.discriminator, d_key, *parts.d_inputs(1))

@@ -91,13 +91,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """
     content = path.read_bytes()
     try:
-        # Opened here, since np.load leaves a damaged file open.
-        with io.BytesIO(content) as stream:
-            file = np.load(stream, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise Damaged("it holds a single array, and no archive of named ones")
-            with file:
-                return {name: file[name] for name in file.files}
+        file = np.load(io.BytesIO(content), allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise Damaged("it holds a single array, and no archive of named ones")
+        return {name: file[name] for name in file.files}
     except _NPZ_DAMAGE as error:
         raise Damaged(" ".join(str(error).split())[:100] or type(error).__name__) from error
 

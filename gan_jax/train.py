@@ -153,7 +153,7 @@ def train(config: Config) -> Path:
     facts = facts_of(images, labels)
     _, plan = prepare(config, facts)
     # Seed 1: evaluate's default is 0, and the best should not be reported on the samples it was chosen by.
-    evaluator = evaluator_for(config.dataset, config.data_dir, seed=1) if config.eval_every else None
+    evaluator = evaluator_for(config.dataset, config.data_dir, seed=1, **own) if config.eval_every else None
     with (
         workdir.claim(config, facts) as folder,
         Checkpoints(folder / "checkpoints", write=True, keep_every=config.keep_every) as checkpoints,

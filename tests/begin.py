@@ -1,9 +1,15 @@
 """How a run begins, for tests of what is below `fit`."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
+from gan_jax import data
+from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
-from gan_jax.parts import Parts, build
+from gan_jax.parts import Parts, build, facts_of
 from gan_jax.plan import plan
-from gan_jax.state import GanState, hyperparams, init
+from gan_jax.state import GanState, hyperparams, init, to_arrays
+from gan_jax.workdir import write_config
 
 
 def begin(
@@ -16,3 +22,15 @@ def begin(
     made = build(config, image_shape, 10, axis)
     numbers = hyperparams(config, plan(config, num_images).total)
     return made, init(made, numbers, config.seed, num_images)
+
+
+def save_run(folder: Path, config: Config, steps: Sequence[int]) -> Path:
+    """A run's folder with checkpoints of an untrained generator of MNIST's shape at these steps."""
+    _, gan = begin(config, num_images=60_000)
+    folder.mkdir(parents=True)
+    write_config(folder, config, facts_of(*data.load("mnist", "train")))
+    with Checkpoints(folder / "checkpoints", write=True) as checkpoints:
+        for step in steps:
+            checkpoints.save(to_arrays(gan.replace(step=gan.step + step)), step)
+            checkpoints.wait()
+    return folder

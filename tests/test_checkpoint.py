@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -144,9 +145,9 @@ def test_a_half_written_checkpoint_is_none_and_is_removed_by_the_next_writer(cop
     with Checkpoints(copy) as reader:
         assert step_of(reader.restore(silent)) == 2
     assert (copy / "3.orbax-checkpoint-tmp").exists()
-    with Checkpoints(copy, write=True):
-        pass
-    assert sorted(os.listdir(copy)) == ["1", "2"]
+    with Checkpoints(copy, write=True) as writer:
+        save(writer, 4)
+    assert sorted(os.listdir(copy)) == ["1", "2", "4"]
 
 
 def test_other_files_in_the_folder_are_no_checkpoints(copy: Path) -> None:
@@ -160,15 +161,11 @@ def test_other_files_in_the_folder_are_no_checkpoints(copy: Path) -> None:
 def test_what_cannot_be_written_is_an_error_of_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"), Checkpoints(tmp_path / "file", write=True):
-        pass
     with Checkpoints(tmp_path / "c", write=True) as writer:
         shutil.rmtree(tmp_path / "c")
         (tmp_path / "c").write_text("")
-        writer.save(ARRAYS, 1)
         with pytest.raises(UserError, match=r"cannot be written \(NotADirectoryError: ") as raised:
-            writer.wait()
+            save(writer, 1)
     assert "\n" not in str(raised.value)
     assert "Traceback" not in capfd.readouterr().err
 
@@ -195,7 +192,7 @@ def damage(folder: Path, rng: random.Random) -> str:
     return f"{kind} {path.relative_to(folder)}"
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(24))
 def test_any_damage_falls_back_to_the_one_before_or_does_no_harm(
     copy: Path, seed: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,15 +244,23 @@ def test_our_own_bugs_are_no_damage(three: Path, monkeypatch: pytest.MonkeyPatch
         reader.restore(silent)
 
 
-def test_what_may_not_be_read_is_not_damaged(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied"),
+        OSError(24, "Too many open files"),
+        ValueError("PERMISSION_DENIED: Error opening"),
+    ],
+)
+def test_what_may_not_be_read_is_not_damaged(
+    three: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def refused(path: Path) -> Arrays:
-        raise PermissionError(13, "Permission denied", str(path))
+        raise error
 
     monkeypatch.setattr(checkpoint.ocp, "load", refused)
-    with (
-        Checkpoints(three) as reader,
-        pytest.raises(UserError, match=r"c/3 cannot be read \(PermissionError"),
-    ):
+    expected = re.escape(f"c/3 cannot be read ({type(error).__name__}: {error})")
+    with Checkpoints(three) as reader, pytest.raises(UserError, match=expected):
         reader.restore(silent)
 
 

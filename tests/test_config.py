@@ -2,12 +2,17 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gan_jax import config
+from gan_jax.advice import advice
 from gan_jax.config import PRESETS, Config
 from gan_jax.errors import UserError
+from gan_jax.options import options_of
+from gan_jax.workdir import path_of
 
 # REFERENCE: the papers' and the tutorial's settings.
 EXPECTED = {
@@ -101,10 +106,9 @@ def test_help_is_complete_grouped_and_shows_defaults(capsys: pytest.CaptureFixtu
     [
         ("--loss=hnge", "unknown loss 'hnge'. Did you mean 'hinge'? Allowed: cross_entropy, minimax, "),
         ("--model=mpl", "unknown model 'mpl'. Did you mean 'mlp'?"),
-        ("--dataset=fashion-mnist", "unknown dataset 'fashion-mnist'. Did you mean 'fashion_mnist'?"),
         ("--preset=wgangp", "unknown preset 'wgangp'. Did you mean 'wgan_gp'?"),
-        ("--penalty=r3", "unknown penalty 'r3'. Did you mean 'r"),
-        ("--optimizer=sgd", "unknown optimizer 'sgd'. Allowed: adam, rmsprop."),
+        ("--penalty=r3", "unknown penalty 'r3'. Allowed: gp, dragan, r1, r2."),
+        ("--optimizer=sgd", "unknown optimizer 'sgd'. Allowed: adam, adamw, rmsprop."),
         ("--dtype=float16", "unknown dtype 'float16'. Did you mean 'bfloat16'? Allowed: float32, bfloat16."),
         ("--model=conv_smal", "unknown model 'conv_smal'. Did you mean 'conv_small'? Allowed: mlp, conv, "),
         ("--z_distribution=x", "unknown z_distribution 'x'. Allowed: normal, uniform."),
@@ -136,11 +140,22 @@ def test_help_is_complete_grouped_and_shows_defaults(capsys: pytest.CaptureFixtu
         ("--beta2=-0.1", "--beta2=-0.1 is not allowed"),
         ("--ema=1.5", "--ema=1.5 is not allowed"),
         ("--seed=-1", "--seed=-1 is not allowed: it must be a whole number from 0 to 4294967295."),
-        ("--batch_size=ten", "--batch_size: invalid literal for int"),
-        ("--batch_sizes=3", "Unrecognized options: --batch_sizes=3. Did you mean --batch_size?"),
-        ("--batch_size", "Missing value for argument '--batch_size'"),
-        ("--preset", "Missing value for argument '--preset'"),
-        ("hinge", "Unrecognized options: hinge."),
+        ("--batch_size=ten", "--batch_size=ten is not allowed: it must be a whole number"),
+        ("--batch_sizes=3", "unknown flag --batch_sizes. Did you mean --batch_size?"),
+        ("--batch_size", "--batch_size: expected one argument"),
+        ("--preset", "--preset: expected one argument"),
+        ("hinge", "'hinge' follows no flag: write --FLAG=hinge."),
+        ("--lr=3", "unknown flag --lr. Did you mean --g_learning_rate or --d_learning_rate?"),
+        ("--clip_grad=3", "unknown flag --clip_grad. Did you mean --grad_clip?"),
+        ("--latent_dim=3", "unknown flag --latent_dim. Did you mean --z_dim?"),
+        ("--loss=wgan", "unknown loss 'wgan'. A whole system of that name is --preset=wgan."),
+        ("--preset=minimax", "unknown preset 'minimax'. A loss of that name is --loss=minimax."),
+        (
+            "--schedule=cos",
+            "unknown schedule 'cos'. Did you mean 'cosine'? Allowed: constant, cosine, linear.",
+        ),
+        ("--channels=2", "--channels=2 is not allowed: it must be 1 or 3."),
+        ("--plugin=nowhere.py", "--plugin=nowhere.py is no Python file"),
     ],
 )
 def test_bad_input_is_one_line_that_says_what_is_allowed(flag: str, message: str) -> None:
@@ -152,41 +167,102 @@ def test_bad_input_is_one_line_that_says_what_is_allowed(flag: str, message: str
 
 def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
     free = Config(loss="wasserstein", spectral_norm=False)
-    assert "--penalty gp, or take --preset=wgan_gp" in (config.advice(free) or "")
-    assert "--penalty r1 r2" in (config.advice(dataclasses.replace(free, loss="relativistic")) or "")
-    assert config.advice(dataclasses.replace(free, clip=0.03)) is None
-    assert config.advice(dataclasses.replace(free, clip=0.01, model="mlp")) is None
-    assert config.advice(dataclasses.replace(free, clip=0.01, penalty=("gp",))) is None
-    assert config.advice(Config(clip=0.01)) is None  # spectral norm sets the scale
+    assert "--penalty gp, or take --preset=wgan_gp" in (advice(free) or "")
+    assert "--penalty r1 r2" in (advice(dataclasses.replace(free, loss="relativistic")) or "")
+    assert advice(dataclasses.replace(free, clip=0.03)) is None
+    assert advice(dataclasses.replace(free, clip=0.01, model="mlp")) is None
+    assert advice(dataclasses.replace(free, clip=0.01, penalty=("gp",))) is None
+    assert advice(Config(clip=0.01)) is None  # spectral norm sets the scale
     paper = config.parse(["--preset=wgan", "--model=conv_small"])
-    advice = config.advice(paper) or ""
-    assert "give --clip=0.03 --g_learning_rate=5e-4 --d_learning_rate=5e-4." in advice
-    mended = config.parse(
-        ["--preset=wgan", "--model=conv_small", *advice.split("give ")[1].strip(".").split()]
-    )
-    assert config.advice(mended) is None
-    assert config.advice(dataclasses.replace(free, spectral_norm=True)) is None
-    assert "slower than float32" in (config.advice(Config(dtype="bfloat16")) or "")  # on a CPU, as here
-    both = config.advice(dataclasses.replace(free, dtype="bfloat16")) or ""
+    line = advice(paper) or ""
+    assert "give --clip=0.03 --g_learning_rate=5e-4 --d_learning_rate=5e-4." in line
+    mended = config.parse(["--preset=wgan", "--model=conv_small", *line.split("give ")[1].strip(".").split()])
+    assert advice(mended) is None
+    assert advice(dataclasses.replace(free, spectral_norm=True)) is None
+    assert "slower than float32" in (advice(Config(dtype="bfloat16")) or "")  # on a CPU, as here
+    both = advice(dataclasses.replace(free, dtype="bfloat16")) or ""
     assert "slower than float32" in both
     assert "--penalty gp" in both
-    assert all(config.advice(preset) is None for preset in PRESETS.values())
+    assert all(advice(preset) is None for preset in PRESETS.values())
 
 
 def test_json_round_trip_and_damage() -> None:
     for preset in PRESETS.values():
-        assert config.from_json(config.to_json(preset)) == preset
-    whole = json.loads(config.to_json(Config()))
+        assert config.from_json(json.loads(json.dumps(config.to_json(preset)))) == preset
+    whole = config.to_json(Config())
     changes = (
-        {"nonsense": 1},
         {"loss": "x"},
         {"z_dim": 100.0},
         {"batch_size": True},
         {"penalty": 3},
         {"conditional": "no"},
+        {"preset": "x"},
+        {"dataset": 3},
     )
-    damaged = [json.dumps(whole | change) for change in changes]
-    without = json.dumps({k: v for k, v in whole.items() if k != "ema"})
-    for text in ("", "[]", "{}", b"\xff\xfe", without, *damaged):
-        with pytest.raises(UserError, match="not a valid config"):
-            config.from_json(text)
+    without = {k: v for k, v in whole.items() if k != "ema"}
+    for values in ([], {}, 3, None, without, *[whole | change for change in changes]):
+        with pytest.raises(UserError):
+            config.from_json(values)
+
+
+def test_from_python_a_preset_means_what_its_flag_means() -> None:
+    for name, preset in PRESETS.items():
+        assert Config(preset=name) == preset
+    mine = Config(preset="wgan_gp", seed=1, beta1=0.3)
+    assert mine == config.parse(["--preset=wgan_gp", "--seed=1", "--beta1=0.3"])
+    assert (mine.loss, mine.penalty, mine.d_steps, mine.beta1) == ("wasserstein", ("gp",), 5, 0.3)
+    assert dataclasses.replace(mine, seed=2).penalty == ("gp",)
+    with pytest.raises(UserError, match=r"unknown preset 'wgangp'\. Did you mean 'wgan_gp'"):
+        Config(preset="wgangp")
+
+
+def test_from_python_values_take_their_fields_type() -> None:
+    assert Config(penalty="gp") == Config(penalty=["gp"]) == Config(penalty=("gp",))
+    assert Config(workdir=Path("runs/x")).workdir == "runs/x"
+    assert type(Config(ema=0).ema) is float
+    assert Config(seed=np.int64(3)) == Config(seed=3)
+    for fields in (
+        {"penalty": 3},
+        {"seed": "3"},
+        {"seed": True},
+        {"ema": "x"},
+        {"workdir": 3},
+        {"loss": None},
+    ):
+        with pytest.raises(UserError):
+            Config(**fields)
+
+
+def test_a_registered_preset_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "mine", Config(loss="least_squares", d_steps=3))
+    found = config.parse(["--preset=mine", "--seed=4"])
+    assert (found.preset, found.loss, found.d_steps, found.seed) == ("mine", "least_squares", 3, 4)
+
+
+def test_the_default_folder_says_all_that_changes_a_number() -> None:
+    name = lambda *args: path_of(config.parse(args)).name
+    assert name() == "mnist-hinge"
+    assert name("--loss=minimax", "--epochs=3", "--log_every=7") == "mnist-minimax"
+    assert name("--preset=wgan") == "mnist-preset-wgan"
+    assert (
+        name("--preset=wgan", "--loss=hinge", "--conditional") == "mnist-preset-wgan-loss=hinge-conditional"
+    )
+    assert name("--seed=3", "--no_spectral_norm") == "mnist-hinge-no_spectral_norm-seed=3"
+    assert name("--g_learning_rate=3e-4") == "mnist-hinge-g_learning_rate=0.0003"
+    assert name("--penalty", "r1", "r2") == "mnist-hinge-penalty=r1+r2"
+    assert name("--schedule=cosine", "--epochs=3") == "mnist-hinge-schedule=cosine-epochs=3"
+    assert name("--dataset=a/photos.npz", "--image_size=32") == "photos-hinge-image_size=32"
+    free = {
+        "preset",
+        "dataset",
+        "data_dir",
+        "workdir",
+        "log_every",
+        "checkpoint_every",
+        "keep_every",
+        "eval_every",
+    }
+    free |= {"tensorboard", "epochs", "steps"}
+    assert {field.name for field in dataclasses.fields(Config)} - free == {
+        name for name, found in options_of(Config).items() if found.role in ("system", "rate")
+    }

@@ -11,10 +11,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from begin import save_run
 from PIL import Image
 
 from gan_jax import cli, data, evaluate, features, sample, workdir
-from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.evaluation import (
@@ -33,8 +33,6 @@ from gan_jax.evaluation.reals import Reals, Source
 from gan_jax.features import classifier
 from gan_jax.gan import Gan
 from gan_jax.parts import facts_of
-from gan_jax.state import to_arrays
-from tests.begin import begin
 
 NUM = 500
 FRECHET = "frechet_distance/mnist-classifier/500-test"
@@ -76,15 +74,7 @@ def tiny() -> Reals:
 
 def make_run(folder: Path, steps: tuple[int, ...] = (0, 10)) -> Path:
     """A run with checkpoints of an untrained generator."""
-    settings = Config(model="mlp")
-    folder.mkdir()
-    facts = facts_of(*data.load("mnist", "train"))
-    workdir.write_config(folder, settings, facts)
-    _, gan = begin(settings, num_images=facts.num_images)
-    with Checkpoints(folder / "checkpoints", write=True) as checkpoints:
-        for step in steps:
-            checkpoints.save(to_arrays(gan.replace(step=gan.step + step)), step)
-    return folder
+    return save_run(folder, Config(model="mlp"), steps)
 
 
 def blurred(images: np.ndarray) -> np.ndarray:

@@ -253,6 +253,21 @@ def test_random_features_see_a_blur_a_collapse_and_noise(mnist, digits):
     assert min(bad) > 5 * floor
 
 
+def test_the_command_trains_one_for_own_images_of_any_shape_and_it_is_found(
+    tmp_path, monkeypatch, digits, capsys
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    grey = np.pad(digits[0][:480, ::2, ::2], ((0, 0), (1, 1), (1, 1), (0, 0)))
+    images, labels = np.repeat(grey, 3, -1), digits[1][:480].astype(np.int32)
+    np.savez(tmp_path / "own.npz", images=images, labels=labels)
+    train_classifier.main([f"--dataset={tmp_path}/own.npz", "--epochs=8", "--batch_size=32"])
+    train = data.load(tmp_path / "own.npz", "train")
+    network = features.load_classifier(*train, "own")
+    assert network.name == "own-classifier"
+    assert network.sha256[:16] in capsys.readouterr().out
+    assert accuracy(network, *train) > 0.5  # by chance 0.1
+
+
 def random_state(names, shapes):
     """As in experiments/make_inception_fixture.py: the same draws in the same order."""
     rng = np.random.default_rng(0)

@@ -22,14 +22,14 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
+from begin import save_run
 from scipy import stats
 
-from gan_jax import cli, data, sample, state, workdir
-from gan_jax.checkpoint import Checkpoints
-from gan_jax.config import Config, to_json
+from gan_jax import cli, data, workdir
+from gan_jax.config import Config
+from gan_jax.gan import load
 from gan_jax.human_eval import __main__ as human_eval
 from gan_jax.human_eval import shares
 from gan_jax.human_eval.answers import Answers, Conditions, Tally
@@ -335,15 +335,7 @@ def test_a_disk_that_cannot_be_written_to_is_told_to_the_page(
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder whose newest checkpoint is at step 5, without the training."""
     config = Config(model="mlp", workdir=str(tmp_path_factory.mktemp("run") / "w"), z_dim=8)
-    folder = workdir.path_of(config)
-    folder.mkdir()
-    (folder / "config.json").write_text(to_json(config))
-    with Checkpoints(folder / "checkpoints", write=True) as checkpoints:
-        for step in (3, 5):
-            started = state.init(config, data.DATASETS["mnist"].image_shape, 1)
-            checkpoints.save(started.replace(step=jax.numpy.int32(step)))
-            checkpoints.wait()
-    return folder
+    return save_run(workdir.path_of(config), config, (3, 5))
 
 
 @pytest.fixture
@@ -547,9 +539,7 @@ def test_the_fakes_are_those_that_sample_draws(
     monkeypatch.setattr(page, "make", Visited)
     human_eval.main([f"--workdir={fresh}", "--port=0", "--num=8", "--seed=9", "--checkpoint=3"])
     assert "No answers were given." in capsys.readouterr().out
-    config, restored = sample.restore(fresh, 3)
-    z = sample.latents(config, 9, max(index for _, index in got) + 1)
-    fake = sample.draw(config, restored.sampling_variables, z, None)[..., 0]
+    fake = load(fresh, 3).sample(max(index for _, index in got) + 1, 9)[..., 0]
     real = data.load("mnist", "test")[0][..., 0]
     assert len(got) == 8
     for (truth, index), picture in got.items():

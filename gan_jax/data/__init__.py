@@ -12,7 +12,6 @@ and imports neither TFDS nor TensorFlow. No other folder is written to; `~/tenso
 """
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import io
@@ -22,7 +21,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -30,31 +29,34 @@ import numpy as np
 from jax.typing import ArrayLike
 from tqdm import tqdm
 
-from gan_jax.data import prepare
+from gan_jax.data import own, prepare
 from gan_jax.data.prepare import FILES, SPLITS, Originals
-from gan_jax.errors import UserError, unknown
+from gan_jax.errors import UserError, nearest, unknown
+from gan_jax.storage import cache_folder, locked, sha256_of_file, write_atomically
 
 Arrays = tuple[np.ndarray, np.ndarray]
 Array = TypeVar("Array", np.ndarray, jax.Array)
 
 
-class Dataset(NamedTuple):
-    """An entry of `DATASETS`.
-
-    load: `(name, split, data_dir) -> arrays`. image_shape: [H, W, C]. num_classes: labels are below it.
-    """
-
-    load: Callable[[str, str, str | Path | None], Arrays]
-    image_shape: tuple[int, int, int]
-    num_classes: int = 10
+# (split, data_dir) -> images uint8 [N, H, W, C] and labels int32 [N].
+Loader = Callable[[str, str | Path | None], Arrays]
 
 
-def load(name: str, split: str, data_dir: str | Path | None = None) -> Arrays:
-    """Images uint8 [N, 28, 28, C] and labels int32 [N] of a split, prepared and cached at the first call.
+def load(
+    name: str | Path,
+    split: str,
+    data_dir: str | Path | None = None,
+    *,
+    image_size: int | None = None,
+    channels: int | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Images uint8 [N, H, W, C] and labels int32 [N] of a split, prepared and cached at the first call.
 
     Args:
-      name: one of `DATASETS`.
+      name: one of `DATASETS`, or the path of an .npz file or a folder of images, whose labels may be None; see
+        `gan_jax.data.own`.
       split: "train" or "test".
+      image_size, channels: resize own images to this height and width, and make them grey (1) or coloured (3).
       data_dir: a folder with the four original files, directly or in its subfolder `name`; it is only read.
         Its files are checked at each call. Those it lacks are taken from the package or downloaded.
 
@@ -62,11 +64,41 @@ def load(name: str, split: str, data_dir: str | Path | None = None) -> Arrays:
       UserError: an unknown name or split, no folder `data_dir`, an original that is damaged or can't be had,
         or a cache folder that cannot be written.
     """
-    if name not in DATASETS:
-        raise unknown("dataset", name, DATASETS)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    return DATASETS[name].load(name, split, data_dir)
+    if name not in DATASETS:
+        if data_dir is not None:
+            raise UserError(
+                f"--data_dir={data_dir} is for the registered sets, not for own images: leave it out."
+            )
+        return own.load(_existing(name), split, image_size, channels)
+    if image_size is not None or channels is not None:
+        raise UserError(f"--image_size and --channels are for own images: {name} is taken as it is.")
+    return DATASETS[str(name)](split, data_dir)
+
+
+def _existing(name: str | Path) -> Path:
+    """The path of own images. Raises `UserError` if there is none, and `name` is no registered set."""
+    path = Path(os.path.expanduser(name))
+    if path.exists():
+        return path
+    if path.suffix == ".npz" or len(path.parts) > 1:
+        raise UserError(
+            f"--dataset={name} does not exist: give a FILE.npz, a FOLDER, or one of {', '.join(DATASETS)}."
+        )
+    near = nearest(str(name), DATASETS)
+    hint = f"Did you mean '{near}'? " if near else ""
+    raise unknown("dataset", name, DATASETS, f"{hint}Own images are given as a FILE.npz or a FOLDER.")
+
+
+def dataset_name(name: str | Path) -> str:
+    """A short name for titles and folders: a registered one, or that of a file or a folder."""
+    return str(name) if name in DATASETS else Path(os.path.abspath(os.path.expanduser(name))).stem
+
+
+def held_out_note(name: str | Path, image_size: int | None = None, channels: int | None = None) -> str | None:
+    """A sentence that says which images of own ones `load` holds out as its test split; None if it holds out none."""
+    return None if name in DATASETS else own.held_out_note(_existing(name), image_size, channels)
 
 
 def to_float(images: Array) -> Array:
@@ -108,25 +140,16 @@ def _given(originals: Originals, name: str, data_dir: str | Path | None) -> dict
             f"data_dir '{data_dir}' {what}: pass --data_dir=DIR, a folder with the original files."
         )
     folder = folder / name if os.path.isdir(folder / name) else folder
+    if not any(os.path.lexists(folder / file) for file in originals.sha256):
+        raise UserError(
+            f"data_dir '{data_dir}' holds none of {name}'s original files ({', '.join(originals.sha256)}): put them "
+            "there, or leave --data_dir out."
+        )
     return {
         file: originals.read(folder / file, f"Replace it with {originals.url}{file} or leave --data_dir out.")
         for file in originals.sha256
         if os.path.lexists(folder / file)
     }
-
-
-def cache_folder() -> Path:
-    """Where all that is computed once is kept: `$XDG_CACHE_HOME/gan_jax`, else `~/.cache/gan_jax`.
-
-    Raises:
-      UserError: if there is no home folder either.
-    """
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gan_jax"
-    except RuntimeError:
-        raise UserError(
-            "there is no home folder to keep a cache in: set XDG_CACHE_HOME to a folder."
-        ) from None
 
 
 def _cached(folder: Path, originals: Originals, split: str) -> Arrays | None:
@@ -161,14 +184,11 @@ def _recorded(folder: Path, originals: Originals) -> dict[str, dict[str, str]]:
 
 def _intact(folder: Path, checksums: Mapping[str, str]) -> bool:
     try:
-        return bool(checksums) and all(_sha256(folder / file) == sha for file, sha in checksums.items())
+        return bool(checksums) and all(
+            sha256_of_file(folder / file) == sha for file, sha in checksums.items()
+        )
     except OSError:
         return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _rebuild(
@@ -179,7 +199,7 @@ def _rebuild(
     intact = _intact(folder, _recorded(folder, originals)["prepared"])
     files = {} if intact else originals.gather(name, given, data_dir)
     bar_format = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
-    with tqdm(desc=name, total=0, bar_format=bar_format, mininterval=0.2) as bar:
+    with tqdm(desc=name, total=0, bar_format=bar_format, mininterval=0.2, disable=None) as bar:
         if intact:
             prepare.decode(name, folder, bar)
             _record(folder, originals)
@@ -204,12 +224,11 @@ def _record(folder: Path, originals: Originals) -> None:
     checksums = {
         "originals": dict(originals.sha256),
         **{
-            key: {f"{part.name}/{path.name}": _sha256(path) for path in sorted(part.iterdir())}
+            key: {f"{part.name}/{path.name}": sha256_of_file(path) for path in sorted(part.iterdir())}
             for key, part in {"prepared": info.parent, "decoded": folder / "decoded"}.items()
         },
     }
-    (folder / "checksums.json.new").write_text(json.dumps(checksums, indent=1))
-    (folder / "checksums.json.new").rename(folder / "checksums.json")
+    write_atomically(folder / "checksums.json", json.dumps(checksums, indent=1))
 
 
 @contextlib.contextmanager
@@ -217,12 +236,8 @@ def _lock(root: Path, name: str) -> Iterator[None]:
     """Holds the set's lock, which the system takes from a killed process; an OSError becomes a UserError."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with (root / f".{name}.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"waiting for another process that is preparing {name}", file=sys.stderr)
-                fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = lambda: print(f"waiting for another process that is preparing {name}", file=sys.stderr)
+        with locked(root / f".{name}.lock", waiting=waiting):
             yield
     except OSError as error:
         raise UserError(
@@ -231,14 +246,15 @@ def _lock(root: Path, name: str) -> Iterator[None]:
         ) from None
 
 
-def _originals(builder: str, url: str, sha256: tuple[str, ...], **more: Any) -> Dataset:
+def _originals(name: str, builder: str, url: str, sha256: tuple[str, ...], **more: Any) -> Loader:
     """The registry's entry for a set that comes as MNIST does; the checksums in the order of `FILES`."""
     originals = Originals(builder, url, dict(zip(FILES, sha256, strict=True)), **more)
-    return Dataset(functools.partial(_load_prepared, originals), (28, 28, 1))
+    return functools.partial(_load_prepared, originals, name)
 
 
-DATASETS: dict[str, Dataset] = {
+DATASETS: dict[str, Loader] = {
     "mnist": _originals(  # LeCun, Cortes and Burges 1998
+        "mnist",
         "MNIST",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
         (
@@ -250,6 +266,7 @@ DATASETS: dict[str, Dataset] = {
         shipped=Path(__file__).parent.parent / "assets" / "mnist",
     ),
     "fashion_mnist": _originals(  # Xiao, Rasul and Vollgraf 2017; in Debian: dataset-fashion-mnist
+        "fashion_mnist",
         "FashionMNIST",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         (
@@ -261,6 +278,7 @@ DATASETS: dict[str, Dataset] = {
         gzip_time={"train": 1504176606, "t10k": 1504176627},  # 31 August 2017, 10:50 UTC
     ),
     "kmnist": _originals(  # Clanuwat et al. 2018
+        "kmnist",
         "KMNIST",
         "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         (

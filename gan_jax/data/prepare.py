@@ -158,7 +158,9 @@ def _builder(tfds: Any, name: str, originals: Originals, root: Path, bar: tqdm) 
                 arrays: dict[str, np.ndarray] = {}
                 self.arrays = arrays
                 for file, sha256 in originals.sha256.items():
-                    bar.set_description(f"{name}: fetching {file}")
+                    bar.set_description(
+                        f"{name}: {'reading' if (root / 'originals' / file).exists() else 'downloading'} {file}"
+                    )
                     arrays[file] = _idx(_fetch(dl_manager, originals.url + file, sha256))
                 bar.set_description(f"{name}: preparing")
                 bar.total = sum(len(arrays[images]) for images, _ in SPLITS.values())

@@ -49,10 +49,8 @@ def load_reals(source: Source, data_dir: str | Path | None = None) -> Reals:
       UserError: as `data.load`.
     """
     own: dict[str, Any] = {"image_size": source.image_size, "channels": source.channels}
-    own = {k: v for k, v in own.items() if v is not None}  # until the data package has it
     train, test = (data.load(source.dataset, split, data_dir, **own) for split in ("train", "test"))
-    name = getattr(data, "dataset_name", str)(source.dataset)  # until the data package has it
-    return Reals(name, *train, *test)
+    return Reals(data.dataset_name(source.dataset), *train, *test)
 
 
 def check_arrays(split: str, images: np.ndarray, labels: np.ndarray | None) -> None:

@@ -100,7 +100,9 @@ def load_variables(path: Path, image_shape: tuple[int, ...], sha256: str | None 
     try:
         arrays = storage.read_npz(path)
         bias = arrays.get("params/Dense_1/bias", np.zeros(()))
-        classifier = Classifier(len(bias) if bias.ndim == 1 and len(bias) else 1)
+        if bias.ndim != 1 or not bias.size:
+            raise storage.Damaged("it has no last layer")
+        classifier = Classifier(bias.shape[0])
         image = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)
         expected: dict[str, Any] = flatten_dict(
             jax.eval_shape(classifier.init, jax.random.key(0), image), sep="/"
