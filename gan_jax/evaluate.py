@@ -17,7 +17,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from gan_jax import cli, report
+from gan_jax import cli, data, report
 from gan_jax.checkpoint import Step
 from gan_jax.errors import UserError
 from gan_jax.evaluation import picture
@@ -88,12 +88,12 @@ def _subjects(options: Options) -> dict[Path, Subject]:
     Raises `UserError` where one cannot be read, or its results not written.
     """
     found: dict[Path, Subject] = {}
-    data = Source(options.dataset, options.image_size, options.channels)
+    source = Source(options.dataset, options.image_size, options.channels)
     folders, files = ([Path(path).expanduser() for path in paths] for paths in (options.workdir, options.npz))
     runs = [JudgedRun(path, checkpoint=options.checkpoint, data_dir=options.data_dir) for path in folders]
     subjects: list[Subject] = [
         *runs,
-        *(JudgedFile(path, data=data, data_dir=options.data_dir) for path in files),
+        *(JudgedFile(path, data=source, data_dir=options.data_dir) for path in files),
     ]
     for subject in subjects:
         own = isinstance(subject, JudgedRun) and options.out is None
@@ -140,8 +140,8 @@ def _evaluators(
             evaluator_of(reals, network=inception, num=options.num, seed=options.seed, families=families)
         )
     for evaluator in evaluators:
-        for family, why in evaluator.left_out.items():
-            report.warn(f"no {family}: {why}.")
+        if evaluator.left_out:
+            report.warn("; ".join(f"no {family}: {why}" for family, why in evaluator.left_out.items()) + ".")
     return evaluators
 
 
@@ -165,10 +165,10 @@ def evaluate(options: Options) -> None:
     reals: dict[Source, Reals] = {}
     evaluators: dict[Source, list[Evaluator]] = {}
     for subject in subjects.values():
-        if (data := subject.data) not in reals:
-            reals[data] = load_reals(data, subject.data_dir)
-            evaluators[data] = _evaluators(data, reals[data], options, inception)
-        _check_against(subject, reals[data], evaluators[data][0].num)
+        if (source := subject.data) not in reals:
+            reals[source] = load_reals(source, subject.data_dir)
+            evaluators[source] = _evaluators(source, reals[source], options, inception)
+        _check_against(subject, reals[source], evaluators[source][0].num)
     tables: dict[Source, dict[str, list[Score]]] = {}
     remarks: list[str] = []
     for target, subject in subjects.items():
@@ -184,7 +184,8 @@ def evaluate(options: Options) -> None:
             )
         _write(target, judged)
     for source, scores in tables.items():
-        print(f"{evaluators[source][0].dataset}\n{table(scores)}\n")
+        print(f"{evaluators[source][0].dataset}\n{table(scores)}")
+        print(f"{note}\n" if (note := data.held_out_note(*source)) else "")
     print("".join(f"{remark}\n" for remark in remarks), end="")
     print("Written: " + ", ".join(f"{target}.json and .png" for target in subjects))
 

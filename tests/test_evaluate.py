@@ -1,6 +1,7 @@
 """The evaluation from end to end: workdirs and files, the order of scores, what is written, what is refused."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,19 +14,28 @@ import pytest
 from begin import save_run
 from PIL import Image
 
-from gan_jax import cli, data, evaluate, sample
+from gan_jax import cli, data, evaluate, features, sample, workdir
 from gan_jax.config import Config
 from gan_jax.errors import UserError
-from gan_jax.evaluation import cache, judgement, neighbours, protocol, scores, statistics, subjects
-from gan_jax.evaluation.protocol import Evaluator, evaluator_for
-from gan_jax.evaluation.reals import Source
-from gan_jax.features import classifier as features
-from gan_jax.features.network import FeatureNetwork
-from gan_jax.gan import Gan, load
-from gan_jax.parts import Facts
-from gan_jax.workdir import write_config
+from gan_jax.evaluation import (
+    cache,
+    judgement,
+    neighbours,
+    picture,
+    protocol,
+    scores,
+    statistics,
+    subjects,
+    table,
+)
+from gan_jax.evaluation.protocol import Evaluator, evaluator_for, evaluator_of
+from gan_jax.evaluation.reals import Reals, Source
+from gan_jax.features import classifier
+from gan_jax.gan import Gan
+from gan_jax.parts import facts_of
 
 NUM = 500
+FRECHET = "frechet_distance/mnist-classifier/500-test"
 METRICS = [
     "frechet_distance",
     "kernel_distance",
@@ -46,6 +56,20 @@ Refuse = Callable[..., None]
 @pytest.fixture(scope="module")
 def evaluator(mnist: np.ndarray) -> Evaluator:
     return evaluator_for("mnist", num=NUM)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Reals:
+    """Small coloured images of three classes that a classifier learns in seconds: a bright third each."""
+    rng = np.random.default_rng(0)
+
+    def split(num: int) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = rng.integers(0, 90, (num, 12, 12, 3), np.uint8), rng.integers(0, 3, num, np.int32)
+        for image, label in zip(images, labels, strict=True):
+            image[4 * label : 4 * label + 4] += 120
+        return images, labels
+
+    return Reals("tiny", *split(300), *split(150))
 
 
 def make_run(folder: Path, steps: tuple[int, ...] = (0, 10)) -> Path:
@@ -99,7 +123,7 @@ def test_a_score_says_all_that_it_depends_on(evaluator: Evaluator, mnist: np.nda
     score = found["frechet_distance"]
     assert score.name == "frechet_distance/mnist-classifier/500-test"
     assert (score.n_real, score.n_fake, score.split, score.seed) == (NUM, NUM, "test", 0)
-    assert score.network_sha256 == features.SHIPPED["mnist"].file
+    assert score.network_sha256 == classifier.SHIPPED["mnist"].file
     assert score.spread is None
     assert found["inception_score"].spread_is == "standard deviation over 10 splits"
     assert found["kernel_distance_subsets"].spread_is == "standard error over 10 disjoint subsets"
@@ -191,6 +215,51 @@ def test_the_cache_is_tied_to_what_it_depends_on(
     assert get("a") == 3
 
 
+def test_versions_and_not_the_source_decide_what_is_computed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Reals
+) -> None:
+    """One metric's change leaves the others' bounds alone; a network's change leaves none; a metric without a version
+    is never taken from the cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    measured: list[str] = []
+
+    def family(name: str, version: int | None) -> scores.Family:
+        measure = lambda real, fake, seed: (
+            measured.append(name) or {name: scores.Measured(fake.features.mean(), scores.LOWER)}
+        )
+        return scores.Family(measure, version=version)
+
+    def computed(**families: int | None) -> list[str]:
+        """Which families' bounds, for train images and noise, a new evaluator computed."""
+        measured.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, version in families.items():
+                patch.setitem(scores.FAMILIES, name, family(name, version))
+            made = evaluator_of(tiny, families=list(families))
+            for name in families:
+                made.statistics.bounds(name)
+        return sorted(measured)
+
+    assert computed(a=1, b=1, c=None) == ["a", "a", "b", "b", "c", "c"]
+    assert computed(a=1, b=1, c=None) == ["c", "c"]
+    assert computed(a=2, b=1) == ["a", "a"]
+    monkeypatch.setattr(statistics, "FEATURES_VERSION", 10**6)
+    assert computed(a=2, b=1) == ["a", "a", "b", "b"]
+    sources = Path(protocol.__file__).parent.rglob("*.py")
+    monkeypatch.setattr(Path, "read_bytes", _refusing(set(sources), Path.read_bytes))
+    assert computed(a=2, b=1) == []
+
+
+def _refusing(paths: set[Path], read: Callable[[Path], bytes]) -> Callable[[Path], bytes]:
+    """`read`, for other than these paths: the package's source is no part of a key."""
+
+    def checked(path: Path) -> bytes:
+        assert path not in paths
+        return read(path)
+
+    return checked
+
+
 def test_a_cache_that_cannot_be_written_costs_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,31 +299,39 @@ def test_the_command_judges_runs_and_files_side_by_side(in_process: Command, tmp
     done = in_process("evaluate", "--workdir=run", "--npz=theirs.npz", f"--num={NUM}", "--seed=3")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    names = [line.split("  ")[0] for line in lines if line]
-    order = ["run", "theirs.npz", "real train", "noise"]
-    assert [name for name in names if name in order] == order  # a line for each, and the bounds last
-    assert "↓" in done.stdout
-    assert "↑" in done.stdout
-    assert max(map(len, lines)) <= 145
+    assert lines[0] == "mnist"
+    assert re.split(r"  +", lines[1].strip())[:4] == ["Fréchet ↓", "kernel ↓", "Inception ↑", "precision ↑"]
+    rows = {line[:12].strip(): re.split(r"  +", line[12:].strip()) for line in lines[2:7]}
+    assert list(rows) == ["run", "theirs.npz", "-" * 12, "real train", "noise"]
+    assert " ± " in rows["theirs.npz"][2]
+    assert lines[7].startswith(
+        "500 samples, 500 test images, seed 3; features: mnist-classifier, SHA-256 4e40b0"
+    )
+    assert max(map(len, lines[:8])) <= 120
     run, file = read(tmp_path / "run/evaluation.json"), read(tmp_path / "theirs.evaluation.json")
     assert run["scores"].keys() == file["scores"].keys()
     assert [name.split("/")[0] for name in run["scores"]] == METRICS
     assert (run["source"]["workdir"], run["source"]["step"]) == ("run", 10)
+    assert run["left_out"] == file["left_out"] == {}
+    assert float(rows["run"][0]) == pytest.approx(run["scores"][FRECHET]["value"], rel=1e-3)
+    assert float(rows["real train"][0]) == pytest.approx(run["scores"][FRECHET]["floor"], rel=1e-3)
     assert file["source"]["npz"] == "theirs.npz"
     for report in (run, file):
         for score in report["scores"].values():
             assert score["n_real"] == score["n_fake"] == NUM
             assert (score["split"], score["seed"]) == ("test", 3)
-            assert score["network_sha256"] == features.SHIPPED["mnist"].file
+            assert score["network_sha256"] == classifier.SHIPPED["mnist"].file
             assert all(isinstance(score[x], float) for x in ("value", "floor", "noise"))
         assert sum(report["class_shares"]["samples"]) == pytest.approx(1)
         assert report["nearest_train_image"]["pixel_distance"]["test"] == pytest.approx(4.3, abs=0.3)
-    frechet = "frechet_distance/mnist-classifier/500-test"
-    assert file["scores"][frechet]["value"] < run["scores"][frechet]["value"]
+    assert file["scores"][FRECHET]["value"] < run["scores"][FRECHET]["value"]
+    heights = []
     for path in (tmp_path / "run/evaluation.png", tmp_path / "theirs.evaluation.png"):
-        with Image.open(path) as picture:
-            assert picture.size[0] == 1200
-    assert not list(tmp_path.rglob("*.new"))
+        with Image.open(path) as drawn:
+            assert drawn.size[0] == 1200
+            heights.append(drawn.size[1])
+    assert heights[0] > heights[1] + 400  # the interpolations
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file() and "checkpoints" not in path.parts]
 
 
 def test_a_conditional_runs_samples_are_held_against_the_classes_asked_for(
@@ -302,9 +379,16 @@ def test_inception_adds_its_own_rows(
         return found, np.exp(found) / np.exp(found).sum(axis=1, keepdims=True)
 
     asked = []
-    network = FeatureNetwork("inception-2015-12-05", "f" * 64, apply, 20, 20)
+    network = features.FeatureNetwork("inception-2015-12-05", "f" * 64, apply, width=20, classes=20)
     monkeypatch.setattr(evaluate, "load_inception", lambda path: asked.append(path) or network)
     np.savez(tmp_path / "a.npz", images=mnist[:NUM])
+    evaluate.main(
+        [f"--npz={tmp_path}/a.npz", f"--num={NUM}", "--inception_weights=w.pth", "--features=inception"]
+    )
+    found = read(tmp_path / "a.evaluation.json")["scores"]
+    assert {name.split("/")[1] for name in found} == {"inception-2015-12-05"}
+    assert len(found) == 4
+    asked.clear()
     for name in ("weights.pth", "download"):
         evaluate.main([f"--npz={tmp_path}/a.npz", f"--num={NUM}", f"--inception_weights={name}"])
     assert asked == [Path("weights.pth"), None]
@@ -313,9 +397,7 @@ def test_inception_adds_its_own_rows(
         f"{metric}/inception-2015-12-05/500-test" for metric in METRICS[:4]
     ]
     assert found["frechet_distance/inception-2015-12-05/500-test"]["network_sha256"] == "f" * 64
-    out = capsys.readouterr().out
-    assert "inception-2015-12-05" in out
-    assert "ffff" in out
+    assert "inception-2015-12-05, SHA-256 ffff" in capsys.readouterr().out
 
 
 def test_the_curve_is_the_logs_where_it_has_one(tmp_path: Path, evaluator: Evaluator) -> None:
@@ -326,7 +408,10 @@ def test_the_curve_is_the_logs_where_it_has_one(tmp_path: Path, evaluator: Evalu
     assert curve.values[0] == evaluator.frechet(run.images(NUM, 0)) == curve.values[1]  # not trained
     rows = [{"step": 5, "d_loss": 1.0}, {"step": 10, "frechet_distance/x": 7.0}]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"st')
-    assert run.curve(evaluator, 0.5) == ("frechet_distance/x", [10], [7.0], None)  # of other features
+    assert run.curve(evaluator, 0.5) == ("frechet_distance/x", [10], [7.0], None)  # another floor
+    name = "frechet_distance/mnist-classifier/500-test"
+    (folder / "metrics.jsonl").write_text(json.dumps({"step": 10, name: 7.0}) + "\n")
+    assert run.curve(evaluator, 0.5) == (name, [10], [7.0], 0.5)
 
 
 def test_interpolations_keep_the_noise_in_its_distribution(
@@ -336,11 +421,157 @@ def test_interpolations_keep_the_noise_in_its_distribution(
     drawn = []
     monkeypatch.setattr(Gan, "draw", lambda self, z, labels: drawn.append(np.asarray(z)))
     run.interpolations(0)
-    z = drawn[0].reshape(subjects.PATHS, -1, 100)
-    latents = np.asarray(load(tmp_path / "run").latents(2 * subjects.PATHS, 0))
+    z = drawn[0].reshape(subjects.PATHS, -1, run.gan.parts.z_dim)
+    latents = np.asarray(run.gan.latents(2 * subjects.PATHS, 0))
     np.testing.assert_allclose(z[:, 0], latents[: subjects.PATHS], atol=1e-6)
     np.testing.assert_allclose(z[:, -1], latents[subjects.PATHS :], atol=1e-6)
-    assert np.linalg.norm(z, axis=2) == pytest.approx(10.0, rel=0.35)
+    assert np.linalg.norm(z, axis=2) == pytest.approx(np.sqrt(run.gan.parts.z_dim), rel=0.35)
+
+
+# Images without a classifier, and few of them
+
+
+@pytest.fixture
+def own(tiny: Reals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An .npz of `tiny`'s train images as samples, judged by tiny itself, which stands in mnist's place."""
+    monkeypatch.setattr(evaluate, "load_reals", lambda source, data_dir: tiny)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    np.savez(tmp_path / "samples.npz", images=tiny.train_images)
+    return tmp_path / "samples.npz"
+
+
+def test_labelled_images_without_a_classifier_are_judged_by_random_features(
+    own: Path, tiny: Reals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate.main([f"--npz={own}"])
+    out, err = capsys.readouterr()
+    assert len(err.splitlines()) == 1
+    assert "random-conv-0" in err
+    assert "python -m gan_jax.train_classifier --dataset=mnist" in err
+    report = read(own.with_name("samples.evaluation.json"))
+    found = {name.split("/")[0]: score for name, score in report["scores"].items()}
+    assert list(found) == [
+        name for name in METRICS if name not in ("inception_score", "class_balance", "classes_found")
+    ]
+    assert "frechet_distance/random-conv-0/150-test" in report["scores"]  # all the test images there are
+    assert "class_shares" not in report
+    assert found["frechet_distance"]["value"] < 0.2 * found["frechet_distance"]["noise"]
+    assert "Inception" not in out
+    with Image.open(own.with_name("samples.evaluation.png")) as drawn:
+        assert drawn.size[0] == 1200
+    # Once there is one it is found by the images' content, and taken.
+    variables = classifier.Classifier(3).init(jax.random.key(0), tiny.train_images[:1])
+    classifier.save_variables(classifier.classifier_path(tiny.train_images, tiny.train_labels), variables)
+    evaluate.main([f"--npz={own}", "--num=100"])
+    out, err = capsys.readouterr()
+    assert err == ""
+    report = read(own.with_name("samples.evaluation.json"))
+    assert len(report["class_shares"]["samples"]) == 3
+    assert {name.split("/")[1] for name in report["scores"]} == {"tiny-classifier"}
+    evaluate.main([f"--npz={own}", "--features=random"])
+    assert capsys.readouterr().err == ""  # it was asked for
+
+
+def test_unlabelled_images_say_which_features_they_take(
+    own: Path, tiny: Reals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = tiny._replace(train_labels=None, test_labels=None)
+    monkeypatch.setattr(evaluate, "load_reals", lambda source, data_dir: bare)
+    evaluate.main([f"--npz={own}"])
+    assert capsys.readouterr().err.splitlines() == [
+        "the features are those of random-conv-0, since tiny has no labels."
+    ]
+    with pytest.raises(UserError, match="tiny has no labels; or take --features=random"):
+        evaluate.main([f"--npz={own}", "--features=classifier"])
+
+
+def test_fewer_test_images_than_features_cost_the_frechet_distance_alone(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate.main([f"--npz={own}", "--features=random", "--num=64"])
+    err = capsys.readouterr().err
+    assert err.splitlines() == [
+        "warning: no Fréchet distance: with random-conv-0 it takes at least 65 images, and there are 64."
+    ]
+    report = read(own.with_name("samples.evaluation.json"))
+    assert list(report["left_out"]) == ["Fréchet distance"]
+    assert "kernel_distance/random-conv-0/64-test" in report["scores"]
+    evaluate.main([f"--npz={own}", "--features=random", "--num=65"])
+    assert capsys.readouterr().err == ""
+
+
+def test_an_evaluator_of_plain_arrays(tiny: Reals) -> None:
+    evaluator = Evaluator(tiny.test_images, tiny.train_images)
+    assert (evaluator.num, evaluator.network.name) == (150, "random-conv-0")
+    found = by_metric(evaluator.scores(tiny.train_images[:150]))
+    dark = by_metric(evaluator.scores(tiny.train_images[:150] // 2))
+    assert found["frechet_distance"].value < 0.1 * dark["frechet_distance"].value
+    assert found["coverage"].value > 0.8 > 0.2 > dark["coverage"].value
+    with pytest.raises(UserError, match="least 65 images"):
+        Evaluator(tiny.test_images, tiny.train_images, num=60).check_frechet()
+    with pytest.raises(UserError, match="differ"):
+        Evaluator(tiny.test_images[..., :1], tiny.train_images)
+    with pytest.raises(UserError, match="train labels must be"):
+        Evaluator(tiny.test_images, tiny.train_images, train_labels=tiny.test_labels)
+    with pytest.raises(UserError, match="has 150 images to compare with"):
+        Evaluator(tiny.test_images, tiny.train_images, num=151)
+
+
+def test_a_metric_of_ones_own_is_in_the_table(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure = lambda real, fake, seed: {
+        "brightness": scores.Measured(float(len(fake.features)), scores.HIGHER)
+    }
+    monkeypatch.setitem(scores.FAMILIES, "mine", scores.Family(measure))
+    evaluate.main([f"--npz={own}", "--features=random"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("  brightness ↑")
+    assert lines[2].endswith("  150")
+
+
+# The table and the picture
+
+
+def _score(
+    metric: str, value: float, network: str = "mnist-classifier", spread: float | None = None
+) -> scores.Score:
+    return scores.Score(
+        f"{metric}/{network}/10k-test", value, "lower", spread, None, 0.1, 200.0, 10_000, 10_000, "test", 0, network,
+        "f" * 64,
+    )  # fmt: skip
+
+
+def test_fifteen_subjects_fit_a_terminal() -> None:
+    """834 columns once; and a long path keeps its end, which tells runs apart."""
+    measured = [_score(metric, 1234.5678) for metric in METRICS[:9]]
+    subject = {f"runs/{'long' * 20}-{i:02}": measured for i in range(15)}
+    lines = table.table(subject).splitlines()
+    assert len(lines) == 15 + 5
+    assert max(map(len, lines)) <= 125
+    assert [line.split()[0][-3:] for line in lines[1:16]] == [f"-{i:02}" for i in range(15)]
+
+
+def test_each_network_has_a_block_of_the_table() -> None:
+    found = table.table({"run": [_score("recall", 1.0), _score("recall", 2.0, "inception", spread=0.125)]})
+    blocks = found.split("\n\n")
+    assert [re.split("  +", block.splitlines()[1].strip())[1] for block in blocks] == ["1", "2 ± 0.12"]
+    assert "features: inception, SHA-256" in blocks[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "floor", "top"),
+    [([300.0, 20.0, 10.0], 0.1, 300), ([1e6, 20.0, 10.0, 9.0], 0.1, 20), ([1.0], 5.0, 5)],
+)
+def test_one_outlier_does_not_flatten_a_curve(values: list[float], floor: float, top: float) -> None:
+    limits = picture.curve_limits(picture.Curve("x", list(range(len(values))), values, floor))
+    assert limits is not None
+    assert limits[0] < min(*values, floor)
+    assert top < limits[1] < 1.5 * top
+
+
+def test_a_curve_without_values_has_no_limits() -> None:
+    assert picture.curve_limits(picture.Curve("x", [], [], 0.1)) is None
 
 
 # What is refused
@@ -409,6 +640,11 @@ def test_other_bad_input(refuse: Refuse, tmp_path: Path, mnist: np.ndarray) -> N
     np.savez(tmp_path / "a.npz", images=mnist[:NUM])
     refuse([], "--workdir=FOLDER", "--npz=FILE")
     refuse(["--npz=a.npz", "--num=0"], "--num=0")
+    refuse(
+        ["--npz=a.npz", "--num=3", "--features=random"], "3 images are too few for any metric", "at least 65"
+    )
+    refuse(["--npz=a.npz", "--features=inception"], "needs --inception_weights")
+    refuse(["--npz=a.npz", "--features=clasifier"], "Did you mean 'classifier'?")
     refuse(["--npz=a.npz", "--seed=-1"], "--seed=-1")
     refuse(["--npz=a.npz", "--dataset=mnits"], "Did you mean 'mnist'?")
     refuse(["--npz=a.npz", f"--num={NUM}", "--data_dir=absent"], "data_dir 'absent' does not exist")
@@ -424,7 +660,7 @@ def test_other_bad_input(refuse: Refuse, tmp_path: Path, mnist: np.ndarray) -> N
 def test_workdirs_without_a_generator(refuse: Refuse, tmp_path: Path) -> None:
     refuse(["--workdir=absent"], "absent holds no run")
     (tmp_path / "fresh").mkdir()
-    write_config(tmp_path / "fresh", Config(), Facts((28, 28, 1), 60_000, 10, "of no images"))
+    workdir.write_config(tmp_path / "fresh", Config(), facts_of(np.zeros((100, 28, 28, 1), np.uint8), None))
     refuse(["--workdir=fresh"], "holds no checkpoint yet")
     make_run(tmp_path / "run", (10, 20))
     refuse(["--workdir=run", "--checkpoint=15"], "no checkpoint of step 15", "10, 20")

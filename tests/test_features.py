@@ -13,9 +13,9 @@ from gan_jax import data, metrics, train_classifier
 from gan_jax.errors import UserError
 from gan_jax.features import classifier as features
 from gan_jax.features import inception_weights
+from gan_jax.features.choice import choose_network
 from gan_jax.features.random_net import random_network
 from gan_jax.features.torch_file import read_state_dict
-from gan_jax.storage import sha256_of_file
 
 OURS = Path(__file__).parent / "golden"
 GOLDEN = Path(os.environ.get("GAN_JAX_GOLDEN") or OURS)
@@ -143,34 +143,43 @@ def test_stacked_mnist_is_judged_channel_by_channel(network, digits):
     assert judge.sha256 == network.sha256
 
 
-def test_a_damaged_asset_is_refused(tmp_path, monkeypatch):
+def test_a_data_set_finds_its_shipped_classifier_by_what_it_holds(mnist):
+    labels = data.load("mnist", "train")[1]
+    found = features.load_classifier(mnist, labels, "whatever it is called")
+    assert (found.name, found.sha256) == ("mnist-classifier", features.SHIPPED["mnist"].file)
+    assert choose_network(mnist, labels, "mnist").sha256 == found.sha256
+    assert features.load_classifier(mnist[:-1], labels[:-1], "mnist") is None
+
+
+def test_a_damaged_asset_is_refused(tmp_path):
     content = bytearray((features.ASSETS / "mnist_classifier.npz").read_bytes())
     content[5000] ^= 1
-    (tmp_path / "mnist_classifier.npz").write_bytes(content)
-    monkeypatch.setattr(features, "ASSETS", tmp_path)
+    path = tmp_path / "mnist_classifier.npz"
+    path.write_bytes(content)
     with pytest.raises(UserError, match="damaged: its SHA-256 is"):
-        features.load_classifier(*data.load("mnist", "train"), "mnist")
+        features.network_of("mnist", path, (28, 28, 1), features.SHIPPED["mnist"].file)
 
 
-def test_the_shipped_classifier_is_found_by_the_images_and_no_other_by_others(tmp_path, monkeypatch):
-    images, labels = data.load("mnist", "train")
-    found = features.load_classifier(images, labels, "any name")
-    assert (found.name, found.sha256) == ("mnist-classifier", features.SHIPPED["mnist"].file)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert features.load_classifier(images[:-1], labels[:-1], "mine") is None
+@pytest.fixture
+def own():
+    """Own images: 3 classes, 8 × 12 pixels in colour, told apart by colour."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    images = rng.integers(0, 80, (90, 8, 12, 3), np.uint8)
+    images[np.arange(90), :, :, labels] += 120
+    return images, labels
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"not a zip", pickle.dumps({"params": 1})], ids=["empty", "text", "pickle"]
 )
-def test_a_strange_file_in_the_cache_is_refused(tmp_path, monkeypatch, digits, content):
+def test_a_strange_file_in_the_cache_is_refused(tmp_path, monkeypatch, content, own):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    few = digits[0][:20], digits[1][:20]
-    path = features.classifier_path(*few)
+    path = features.classifier_path(*own)
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     with pytest.raises(UserError, match="holds no classifier"):
-        features.load_classifier(*few, "few")
+        features.load_classifier(*own, "own")
 
 
 def test_object_arrays_and_other_nets_are_refused(tmp_path):
@@ -181,6 +190,67 @@ def test_object_arrays_and_other_nets_are_refused(tmp_path):
     np.savez(path, kernel=np.zeros(3))
     with pytest.raises(UserError, match="holds no classifier"):
         features.load_variables(path, (28, 28, 1))
+    with pytest.raises(UserError, match="holds no classifier"):  # of images of another size
+        features.load_variables(features.ASSETS / "mnist_classifier.npz", (32, 32, 1))
+
+
+def test_the_command_trains_one_for_own_images_and_they_find_it(tmp_path, monkeypatch, own, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert choose_network(*own, "own").name == "random-conv-0"
+    with pytest.raises(UserError, match="make it with `TRAIN IT`"):
+        choose_network(*own, "own", wanted="classifier", train_with="TRAIN IT")
+    monkeypatch.setattr(data, "load", lambda name, split, data_dir=None, **options: own)
+    train_classifier.main(["--dataset=mnist", "--augment=shift", "--epochs=12", "--batch_size=16"])
+    network = choose_network(*own, "own")
+    assert network.name == "own-classifier"
+    assert network.sha256 in capsys.readouterr().out
+    assert network.classes == 3
+    assert accuracy(network, *own) > 0.9  # chance: 1/3
+    assert choose_network(*own, "own", wanted="random").name == "random-conv-0"
+
+
+def test_images_without_labels_or_of_one_class_teach_nothing(monkeypatch, own):
+    images, labels = own
+    with pytest.raises(UserError, match="two classes"):
+        train_classifier.train_classifier(images, np.zeros_like(labels))
+    with pytest.raises(UserError, match="has no labels"):
+        choose_network(images, None, "own", wanted="classifier")
+    monkeypatch.setattr(data, "load", lambda name, split, data_dir=None, **options: (images, None))
+    with pytest.raises(UserError, match="no labels to learn from"):
+        train_classifier.main(["--dataset=mnist"])
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 3), (40, 16, 3), (128, 128, 3)])
+def test_random_features_of_any_shape(shape):
+    images = np.random.default_rng(0).integers(0, 256, (5, *shape), np.uint8)
+    network = random_network(shape)
+    found, probabilities = network.apply(images)
+    assert probabilities is None
+    assert (network.classes, network.judges_labels) == (0, False)
+    assert found.shape == (5, network.width)
+    assert network.width <= 128
+    assert np.linalg.matrix_rank(found - found[:1]) == 4  # different images, different features
+    np.testing.assert_allclose(network.apply(images, batch_size=2)[0], found, rtol=1e-4, atol=1e-5)
+
+
+def test_random_features_are_always_the_same_ones():
+    assert random_network((28, 28, 1)).sha256[:16] == "0e190af19c013605"  # published scores hang on it
+    one, two = random_network((28, 28, 1)), random_network((28, 28, 1), seed=1)
+    assert (one.name, two.name) == ("random-conv-0", "random-conv-1")
+    assert one.sha256 != two.sha256
+
+
+def test_random_features_see_a_blur_a_collapse_and_noise(mnist, digits):
+    network = random_network((28, 28, 1))
+    real = np.random.default_rng(0).permutation(digits[0])[:2000]  # they come by writer
+    soft = (mnist[:2000].astype(int) + np.roll(mnist[:2000], 1, 1) + np.roll(mnist[:2000], 1, 2)) // 3
+    noise = np.random.default_rng(0).integers(0, 256, real.shape, np.uint8)
+    fours = mnist[data.load("mnist", "train")[1] == 4][:2000]
+    see = lambda images: network.apply(images.astype(np.uint8))[0]
+    floor, *bad = (
+        metrics.frechet_distance(see(real), see(images)) for images in (mnist[2000:4000], soft, fours, noise)
+    )
+    assert min(bad) > 5 * floor
 
 
 def test_the_command_trains_one_for_own_images_of_any_shape_and_it_is_found(
@@ -196,23 +266,6 @@ def test_the_command_trains_one_for_own_images_of_any_shape_and_it_is_found(
     assert network.name == "own-classifier"
     assert network.sha256[:16] in capsys.readouterr().out
     assert accuracy(network, *train) > 0.5  # by chance 0.1
-
-
-def test_the_random_net_is_the_same_everywhere_and_tells_noise_from_digits(mnist):
-    network = random_network((28, 28, 1))
-    assert network.name == "random-conv-0"
-    assert network.width <= 128
-    assert network.sha256 == random_network((28, 28, 1)).sha256
-    assert network.sha256 != random_network((28, 28, 1), seed=1).sha256
-    real, other = (network.apply(mnist[i * 1000 :][:1000])[0] for i in range(2))
-    noise, probabilities = network.apply(
-        np.random.default_rng(0).integers(0, 256, (1000, 28, 28, 1), np.uint8)
-    )
-    assert probabilities is None
-    shifted = network.apply(255 - mnist[2000:3000])[0]
-    floor = metrics.frechet_distance(real, other)
-    assert metrics.frechet_distance(real, noise) > 10 * floor
-    assert metrics.frechet_distance(real, shifted) > 10 * floor
 
 
 def random_state(names, shapes):
@@ -295,7 +348,7 @@ def test_download(tmp_path, monkeypatch):
     source.write_bytes(b"weights")
     with pytest.raises(UserError, match="did not give the file"):
         inception_weights.download()
-    monkeypatch.setattr(inception_weights, "SHA256", sha256_of_file(source))
+    monkeypatch.setattr(inception_weights, "SHA256", inception_weights.sha256_of_file(source))
     path = inception_weights.download()
     assert path.read_bytes() == b"weights"
     assert [file.name for file in path.parent.iterdir()] == [inception_weights.FILE_NAME]
@@ -342,6 +395,7 @@ def test_code_in_a_state_dict_is_never_run(tmp_path, zipped, protocol):
 def test_damaged_state_dicts_are_refused(tmp_path, name):
     """Cut anywhere, or with a byte changed: either the same arrays' names come out, or one line of error."""
     content = golden(name).read_bytes()
+    shapes = [array.shape for array in read_state_dict(golden(name)).values()]
     path = tmp_path / name
     for at in range(0, len(content), 7):
         path.write_bytes(content[:at])
@@ -349,6 +403,9 @@ def test_damaged_state_dicts_are_refused(tmp_path, name):
             read_state_dict(path)
         path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
         try:
-            read_state_dict(path)
+            found = read_state_dict(path)
         except UserError as error:
             assert "\n" not in str(error)  # noqa: PT017
+        else:
+            assert all(isinstance(array, np.ndarray) for array in found.values())
+            assert sorted(array.shape for array in found.values()) == sorted(shapes)

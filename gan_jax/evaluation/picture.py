@@ -59,9 +59,9 @@ def save(page: Page, path: Path) -> None:
         [4.2] if page.interpolations is not None else []
     )
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.7), layout="constrained", facecolor="white")
-    figure.suptitle(f"{_folded(page.title)}\n", fontsize=12)
-    figure.text(0.5, 1 - 0.42 / (sum(heights) + 0.7), page.protocol, fontsize=7.5, ha="center", va="top")
+    figure.suptitle(table.shortened(page.title, 95), fontsize=12)
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
+    parts[0].suptitle(page.protocol, fontsize=8)
     _draw_numbers(parts[0], page)
     _draw_neighbours(parts[1], page.neighbours)
     if page.interpolations is not None:
@@ -69,11 +69,6 @@ def save(page: Page, path: Path) -> None:
         _draw_image(axes, pictures.mosaic(page.interpolations, COLUMNS))
         axes.set_title("Interpolations: each row from one latent to another", fontsize=10)
     figure.savefig(path, dpi=120, format="png")
-
-
-def _folded(title: str, width: int = 95) -> str:
-    """The title's end, where it is longer than the page is wide."""
-    return table.shortened(title, width)
 
 
 def _draw_numbers(figure: Any, page: Page) -> None:
