@@ -7,6 +7,7 @@ leaves no half-written one. Only names are listed: the scores are read one by on
 
 import contextlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -78,6 +79,7 @@ class Checkpoints:
             if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
                 raise NonFiniteState(name)
         self.wait()  # so that the score of the one before can be read
+        score = None if score is None else float(score)  # an integer or a NumPy number too
         self._kept_as_best = self._find_best({step: score})
         metadata = {"sha256": _digest(arrays), "score": score}
         with self._errors():
@@ -135,7 +137,7 @@ class Checkpoints:
         keep += [policies.EveryNSteps(self._keep_every)] if self._keep_every else []
         with self._errors():
             self._directory.mkdir(parents=True, exist_ok=True)
-            # Orbax's own clean-up comes with its reading of every checkpoint, which one damaged file ends.
+            # Orbax's own clean-up is a thread that nothing waits for before the first save: it outlives a short run.
             for half_written in self._directory.glob("*.orbax-checkpoint-tmp"):
                 shutil.rmtree(half_written)
             self._orbax = ocp.training.Checkpointer(
@@ -171,7 +173,7 @@ class Checkpoints:
                     scores[step] = self._read(_metadata, step).get("score")
             if self.steps == steps:
                 break
-        scored = [(x, step) for step, x in (scores | saving).items() if isinstance(x, float)]
+        scored = [(x, i) for i, x in (scores | saving).items() if isinstance(x, float) and math.isfinite(x)]
         return min(scored)[1] if scored else None
 
     def _load(self, step: int) -> Arrays:

@@ -122,6 +122,18 @@ def test_without_scores_there_is_no_best_and_nothing_else_is_kept(tmp_path: Path
         assert checkpoints.steps == [3, 4, 5]
 
 
+@pytest.mark.parametrize("kind", [int, np.float32])
+def test_a_score_may_be_any_number_and_the_best_is_none_that_is_not_finite(
+    tmp_path: Path, kind: Callable[[float], float]
+) -> None:
+    with Checkpoints(tmp_path / "c", write=True) as checkpoints:
+        save(checkpoints, 1, score=float("nan"))
+        for step in range(2, 7):
+            save(checkpoints, step, score=kind(step))
+        assert checkpoints.best == 2
+        assert checkpoints.steps == [2, 4, 5, 6]
+
+
 def test_multiples_are_kept_and_a_step_may_be_saved_again(tmp_path: Path) -> None:
     with Checkpoints(tmp_path / "c", write=True, keep_every=4) as checkpoints:
         save(checkpoints, *range(1, 10))
