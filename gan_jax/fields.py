@@ -1,0 +1,243 @@
+"""The fields of a `Config`: each with its default, its help, what it may be, and what it is to a run that goes on.
+
+`options.option` says what each of these words means; `config.Config` is all of them together.
+"""
+
+import dataclasses
+from typing import Any
+
+from gan_jax import options
+from gan_jax.models import MODELS
+from gan_jax.objectives import OBJECTIVES
+from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
+from gan_jax.options import choice, option
+from gan_jax.penalties import PENALTIES
+
+PRESETS: dict[str, Any] = {}  # the systems, by name; `config` fills it, whose Configs they are
+Z_DISTRIBUTIONS = ("normal", "uniform")
+DTYPES = ("float32", "bfloat16")
+
+
+def _loss_hint(name: str) -> str | None:
+    return f"A whole system of that name is --preset={name}." if name in PRESETS else None
+
+
+def _preset_hint(name: str) -> str | None:
+    return f"A loss of that name is --loss={name}." if name in OBJECTIVES else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class System:
+    """The GAN: its objective, and what constrains its discriminator."""
+
+    preset: str | None = option(
+        None,
+        "A system of the literature: the defaults of all other options; those given beside it win.",
+        options.Rule(
+            "",
+            lambda name: choice("preset", PRESETS, _preset_hint).convert(name),
+            metavar=lambda: "{" + ",".join(PRESETS) + "}",
+        ),
+        role="free",
+        also=("system", "gan"),
+    )
+    loss: str = option("hinge", "The objective.", choice("loss", OBJECTIVES, _loss_hint), also=("objective",))
+    penalty: tuple[str, ...] = option(
+        (),
+        "Gradient penalties on D: none, one, or several separated by spaces.",
+        choice("penalty", PENALTIES),
+        many=True,
+    )
+    penalty_weight: float | None = option(
+        None,
+        "Weight of the penalties. Default: the papers', 10 for gp and dragan, 1 for others.",
+        options.POSITIVE,
+        role="rate",
+        also=("lambda", "gp_weight", "lambda_gp"),
+    )
+    spectral_norm: bool = option(
+        True, "Divide every kernel of D by its largest singular value.", options.FLAG
+    )
+    clip: float = option(
+        0.0,
+        "Clip D's parameters to [-clip, clip] after each of its updates; 0 is off.",
+        options.OR_OFF,
+        role="rate",
+        also=("clip_value", "weight_clip"),
+    )
+    d_steps: int = option(
+        1, "D updates per G update.", options.SMALL_COUNT, also=("n_critic", "critic_steps")
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Nets:
+    """The networks and their noise."""
+
+    model: str = option(
+        "conv_small",
+        "Generator and discriminator: the tutorial's, the literature's convolutional ones, or those at quarter width.",
+        choice("model", MODELS),
+        also=("net", "arch", "architecture"),
+    )
+    conditional: bool = option(
+        False,
+        "Generate a class on demand: a class embedding in G, and D judges image and label together.",
+        options.FLAG,
+    )
+    dtype: str = option(
+        "float32",
+        "Of the nets' arithmetic; all else is float32, whose products may be TF32 on NVIDIA. bfloat16 is for GPU, TPU.",
+        choice("dtype", DTYPES),
+        also=("precision",),
+    )
+    z_dim: int = option(
+        100,
+        "Number of noise values per image.",
+        options.SMALL_COUNT,
+        also=("latent_dim", "nz", "latent_size", "noise_dim"),
+    )
+    z_distribution: str = option(
+        "normal",
+        "The noise: N(0, 1), or U(-1, 1).",
+        choice("z_distribution", Z_DISTRIBUTIONS),
+        also=("noise",),
+    )
+    ema: float = option(
+        0.999,
+        "Decay, per step, of the averaged generator weights that samples come from; 0 is off.",
+        options.DECAY,
+        role="rate",
+        also=("ema_decay",),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimization:
+    """The optimizers and the length of the run. A step is one G update, with its D updates."""
+
+    optimizer: str = option("adam", "The optimizer of both nets.", choice("optimizer", OPTIMIZERS))
+    g_learning_rate: float = option(
+        1e-3,
+        "Learning rate of the generator.",
+        options.POSITIVE,
+        role="rate",
+        also=("lr", "learning_rate", "g_lr", "lr_g"),
+    )
+    d_learning_rate: float = option(
+        1e-3,
+        "Learning rate of the discriminator.",
+        options.POSITIVE,
+        role="rate",
+        also=("lr", "learning_rate", "d_lr", "lr_d"),
+    )
+    schedule: str = option(
+        "constant",
+        "Both learning rates over the run's length: constant, or falling to 0 along half a cosine wave or a line.",
+        choice("schedule", SCHEDULES),
+        also=("lr_schedule", "lr_decay", "scheduler"),
+    )
+    beta1: float = option(
+        0.5, "Adam's decay of the mean gradient; RMSProp has none.", options.DECAY, role="rate", also=("b1",)
+    )
+    beta2: float = option(
+        0.999,
+        "Decay of the mean squared gradient, of Adam and of RMSProp.",
+        options.DECAY,
+        role="rate",
+        also=("b2",),
+    )
+    grad_clip: float = option(
+        0.0,
+        "Scale each net's gradient down to this global norm where it is larger; 0 is off.",
+        options.OR_OFF,
+        role="rate",
+        also=("clip_grad", "max_grad_norm"),
+    )
+    batch_size: int = option(
+        64, "Images per update, over all devices.", options.COUNT, also=("batch", "bs", "batchsize")
+    )
+    epochs: int = option(
+        10,
+        "Passes over the data set; the last partial batch of each is dropped.",
+        options.COUNT,
+        role="length",
+        also=("num_epochs", "n_epochs"),
+    )
+    steps: int | None = option(
+        None,
+        "Number of steps, instead of epochs.",
+        options.COUNT,
+        role="length",
+        also=("iterations", "niter", "num_steps", "max_steps"),
+    )
+    seed: int = option(0, "Every random number of the run follows from it.", options.SEED)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """The data, and what is written."""
+
+    dataset: str = option(
+        "mnist",
+        "The images: mnist (it comes with the package), fashion_mnist, kmnist or cifar10, a FILE.npz, or a FOLDER of "
+        "PNG and JPEG files.",
+        options.TEXT,
+        role="free",  # the images themselves are compared
+        also=("data",),
+    )
+    data_dir: str | None = option(
+        None,
+        "A folder that holds the data set's original files.",
+        options.PATH,
+        role="free",
+        also=("data_path", "data_root", "root"),
+    )
+    image_size: int | None = option(
+        None, "Resize own images to this height and width, with antialiasing.", options.whole(8, 128)
+    )
+    channels: int | None = option(
+        None,
+        "Make own images grey (1) or coloured (3).",
+        options.Rule("1 or 3", options.one_of(1, 3), int, "{1,3}"),
+    )
+    workdir: str | None = option(
+        None,
+        "Folder of the run; rerun with the same one to resume. Default: runs/DATASET-LOSS or "
+        "runs/DATASET-preset-NAME, followed by every option that is not the system's own.",
+        options.PATH,
+        role="free",
+        also=("out", "output", "output_dir", "outdir", "logdir"),
+    )
+    log_every: int = option(
+        100,
+        "Steps per chunk: a compiled call, a logged line, a grid of samples.",
+        options.COUNT,
+        role="free",
+        also=("sample_interval",),
+    )
+    checkpoint_every: int = option(
+        1000,
+        "Steps between checkpoints; the newest 3 are kept.",
+        options.COUNT,
+        role="free",
+        also=("save_every",),
+    )
+    keep_every: int | None = option(
+        None,
+        "Also keep for good the checkpoints at multiples of this number of steps.",
+        options.COUNT,
+        role="free",
+    )
+    eval_every: int | None = option(
+        None,
+        "Epochs between evaluations by Fréchet distance, at the next logged step; the best checkpoint is then kept.",
+        options.COUNT,
+        role="free",
+    )
+    tensorboard: bool = option(
+        False,
+        "Also write TensorBoard event files (pip install 'gan_jax[tensorboard]').",
+        options.FLAG,
+        role="free",
+    )
