@@ -2,8 +2,12 @@
 
 import os
 
+os.environ["JAX_PLATFORMS"] = "cpu"  # also where there is a GPU: the tests count on eight devices
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 # Without LLVM's optimizations, which would take half of the session. XLA's own stay on, and in `command` all do.
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+# OPTIMIZED=1 leaves them on, as users have them: so .ci/run runs what depends on rounding once more.
+if os.environ.get("OPTIMIZED") != "1":
+    os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
 # With a bound on its size JAX locks the cache of programs: two processes then read no entry half written.
 os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**33)
 
@@ -35,6 +39,31 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     if not pluginmanager.hasplugin("xdist"):
         for flag in ("--numprocesses", "--maxprocesses", "--dist"):
             parser.addoption(flag, help="needs pytest-xdist")
+
+
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Notes a skipped test; in the process that reports, whichever ran it."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _skipped.append(report.longrepr[2].removeprefix("Skipped: "))
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Notes a skipped file."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _skipped.append(report.longrepr[2].removeprefix("Skipped: "))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails the session for a skip whose reason is not a line of the file that $ALLOWED_SKIPS names, as in CI."""
+    if "ALLOWED_SKIPS" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    allowed = Path(os.environ["ALLOWED_SKIPS"]).read_text().splitlines()
+    if unlisted := sorted({reason for reason in _skipped if reason not in allowed}):
+        print(f"\nskipped, and not in {os.environ['ALLOWED_SKIPS']}: {'; '.join(unlisted)}", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session", autouse=True)
