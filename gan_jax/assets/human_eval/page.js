@@ -63,7 +63,7 @@ async function present(state) {
   const shown = tiles;
   await painted();
   since = performance.now();
-  if (limited) setTimeout(() => shown.forEach(cover), state.seconds * 1000);
+  if (limited) setTimeout(() => shown.forEach((tile) => tile.seen && cover(tile)), state.seconds * 1000);
   await sleep(BLINK_MS);
   shown.forEach((tile, i) => state.page[i].answer || unlock(tile));
   choose(Math.max(0, tiles.findIndex((tile) => tile.open)));
