@@ -81,7 +81,7 @@ class Checkpoints:
         self.wait()  # so that the score of the one before can be read
         score = None if score is None else float(score)  # an integer or a NumPy number too
         self._kept_as_best = self._find_best({step: score})
-        metadata = {"sha256": _digest(arrays), "score": score}
+        metadata = {"sha256": sha256_of_arrays(arrays), "score": score}
         with self._errors():
             self._orbax.save_async(step, arrays, force=True, overwrite=True, custom_metadata=metadata)
 
@@ -180,7 +180,7 @@ class Checkpoints:
         arrays: Any = self._read(ocp.load, step)
         if not isinstance(arrays, dict) or {*map(type, arrays.values())} - {np.ndarray}:
             raise Damaged("it holds something other than named arrays")
-        if _digest(arrays) != self._read(_metadata, step).get("sha256"):
+        if sha256_of_arrays(arrays) != self._read(_metadata, step).get("sha256"):
             raise Damaged("its contents do not match their SHA-256")
         return arrays
 
@@ -197,8 +197,3 @@ def _metadata(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or not isinstance(custom := found.get("custom_metadata"), dict):
         raise ValueError("its metadata are not such as Orbax writes")
     return custom
-
-
-def _digest(arrays: Arrays) -> str:
-    in_order = sorted(arrays, key=str)  # Orbax gives them back in another
-    return sha256_of_arrays({name: arrays[name] for name in in_order})

@@ -64,9 +64,9 @@ def sha256_of_file(path: Path) -> str:
 
 
 def sha256_of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of the arrays' names, types, shapes and contents, in their order, in hex."""
+    """SHA-256 of the arrays' names, types, shapes and contents, by name, in hex: in whatever order they are given."""
     digest = hashlib.sha256()
-    for name, array in arrays.items():
+    for name, array in sorted(arrays.items(), key=lambda item: str(item[0])):
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
