@@ -158,10 +158,15 @@ class Gan:
                 raise UserError("labels need a conditional GAN: train with conditional=True.")
         elif labels is None or np.shape(labels) != (num,):
             raise UserError(f"a conditional GAN needs labels [{num}], one for each image.")
+        elif not isinstance(labels, jax.core.Tracer):
+            values = np.asarray(labels)
+            # An index out of range would not fail, but draw a class that there is not.
+            if values.dtype.kind not in "iu" or not ((values >= 0) & (values < self.parts.num_classes)).all():
+                raise UserError(f"labels must be whole numbers from 0 to {self.parts.num_classes - 1}.")
 
     def __repr__(self) -> str:
-        name = self.config.preset or self.config.loss
-        return f"<Gan: {name} on {data.dataset_name(self.config.dataset)}, step {self.step} of {self.plan.total}>"
+        name, size = self.config.preset or self.config.loss, "×".join(map(str, self.parts.image_shape))
+        return f"<Gan: {name}, {size}, step {self.step} of {self.plan.total}>"
 
 
 @partial(jax.jit, static_argnums=0)
