@@ -107,7 +107,7 @@ def build(
         of labels or spectral norm where the config asks for them.
     """
     if config.conditional and num_classes is None:
-        raise UserError(f"--conditional needs labels, and {config.dataset} has none: leave it out.")
+        raise UserError("--conditional needs labels, and these images have none: leave it out.")
     spec = Spec(
         image_shape=image_shape,
         num_classes=num_classes if config.conditional else None,
