@@ -329,6 +329,13 @@ def test_generated_images_are_floats_and_samples_are_they_in_uint8(gan: Gan) -> 
     assert np.abs(np.asarray(data.to_uint8(images), int) - drawn).max() <= 1
 
 
+def test_it_may_be_traced_with_its_labels(conditional: Gan) -> None:
+    z, labels = conditional.latents(4), np.arange(4) % 3
+    traced = jax.jit(lambda z, labels: conditional.discriminate(conditional.generate(z, labels), labels))
+    plain = conditional.discriminate(conditional.generate(z, labels), labels)
+    np.testing.assert_allclose(traced(z, jnp.asarray(labels)), plain, rtol=1e-4, atol=1e-5)
+
+
 def test_the_discriminator_takes_both_ranges_of_numbers(gan: Gan, conditional: Gan) -> None:
     logits = gan.discriminate(IMAGES[:5])
     assert (logits.shape, logits.dtype) == ((5,), jnp.float32)
@@ -428,3 +435,6 @@ def test_a_commands_run_is_loaded_drawn_from_and_continued_to_the_commands_bits(
     assert_same_state(longer, gan_jax.load("longer"))
     with pytest.raises(UserError, match="nowhere holds no run"):
         gan_jax.load("nowhere")
+    for wrong in (1.5, -1, "last"):
+        with pytest.raises(UserError, match=f"--checkpoint={wrong} is not allowed: it must be the step"):
+            gan_jax.load("run", wrong)
