@@ -356,6 +356,36 @@ def test_a_plugin_that_raises_gives_one_line_that_says_where(
     assert in_process("sample", f"--plugin={path}", "--help").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("source", "flag", "words"),
+    [
+        (
+            "gan_jax.OBJECTIVES['bad'] = gan_jax.Objective(lambda real, fake: fake, lambda real, fake: -fake.mean())",
+            "--loss=bad",
+            "--loss=bad: d_loss must give a scalar, and gives (2,) for a batch of 2: take the mean",
+        ),
+        (
+            "gan_jax.OBJECTIVES['bad'] = gan_jax.Objective(lambda r, f: f.mean(), lambda r, f: f.mean(), "
+            "lambda r, f: (r.mean(), f))",
+            "--loss=bad",
+            "--loss=bad: score number 2 must give a scalar",
+        ),
+        (
+            "gan_jax.PENALTIES['bad'] = lambda d_apply, real, fake, key: d_apply(real) ** 2",
+            "--penalty=bad",
+            "--penalty=bad: it must give a scalar",
+        ),
+    ],
+    ids=["loss", "score", "penalty"],
+)
+def test_a_forgotten_mean_is_told_before_anything_is_written(
+    source: str, flag: str, words: str, in_process: Command
+) -> None:
+    Path("bad.py").write_text(f"import gan_jax\n{source}\n")
+    assert_refused(in_process("train", *QUICK, flag, "--plugin=bad.py", "--workdir=w"), words)
+    assert not Path("w").exists()
+
+
 def test_what_is_no_python_file_is_refused(in_process: Command) -> None:
     Path("folder.py").mkdir()
     for path in ("nowhere.py", "own.npz", "folder.py", "."):
