@@ -87,15 +87,8 @@ def test_a_step_is_the_factor_of_what_it_would_be(
         np.testing.assert_allclose(scheduled, OPTAX[name](step) * plain, atol=1e-3 * OPTAX[name](step) * size)
 
 
-def test_adams_moments_are_those_of_a_constant_rate(small: Small) -> None:
-    _, plain = updated(small(steps=TOTAL), 20)
-    _, scheduled = updated(small(steps=TOTAL, schedule="linear"), 20)
-    jax.tree.map(np.testing.assert_array_equal, plain.d_opt, scheduled.d_opt)
-
-
-@pytest.mark.parametrize("name", OPTAX)
-def test_the_rates_in_the_state_stay_and_a_run_may_be_interrupted(small: Small, name: str) -> None:
-    config = small(steps=6, log_every=3, schedule=name, batch_size=8)
+def test_the_rates_in_the_state_stay_and_a_run_may_be_interrupted(small: Small) -> None:
+    config = small(steps=6, log_every=3, schedule="cosine", batch_size=8)
     begun, whole = gan_jax.fit(config, IMAGES)
     for gan in (begun, whole):
         rates = [float(gan.state.hyperparams[f"{net}_learning_rate"]) for net in "gd"]
