@@ -20,7 +20,7 @@ from gan_jax.checkpoint import Checkpoints, Step
 from gan_jax.config import Config
 from gan_jax.devices import AXIS
 from gan_jax.errors import Diverged, UserError
-from gan_jax.options import CHECKPOINT, COUNT, SEED, not_allowed
+from gan_jax.options import CHECKPOINT, COUNT, SEED, Rule, not_allowed
 from gan_jax.parts import Facts, Parts, build
 from gan_jax.plan import Plan, plan
 from gan_jax.state import GanState
@@ -96,11 +96,8 @@ class Gan:
 
     def latents(self, num: int, seed: int = 0) -> Array:
         """The noise [num, z_dim] of `sample`."""
-        for name, value, rule in (("num", num, COUNT), ("seed", seed, SEED)):
-            try:
-                rule.convert(value)
-            except ValueError:
-                raise not_allowed(name, value, rule) from None
+        _check("num", num, COUNT)
+        _check("seed", seed, SEED)
         if num > MOST:
             raise UserError(f"--num={num} is not allowed: it must be from 1 to {MOST}.")
         return generate.latents(self.parts, seed, num)
@@ -158,16 +155,28 @@ class Gan:
                 raise UserError("labels need a conditional GAN: train with conditional=True.")
         elif labels is None or np.shape(labels) != (num,):
             raise UserError(f"a conditional GAN needs labels [{num}], one for each image.")
+        elif not isinstance(labels, jax.core.Tracer):
+            values = np.asarray(labels)
+            # An index out of range would not fail, but draw a class that there is not.
+            if values.dtype.kind not in "iu" or not ((values >= 0) & (values < self.parts.num_classes)).all():
+                raise UserError(f"labels must be whole numbers from 0 to {self.parts.num_classes - 1}.")
 
     def __repr__(self) -> str:
-        name = self.config.preset or self.config.loss
-        return f"<Gan: {name} on {data.dataset_name(self.config.dataset)}, step {self.step} of {self.plan.total}>"
+        name, size = self.config.preset or self.config.loss, "×".join(map(str, self.parts.image_shape))
+        return f"<Gan: {name}, {size}, step {self.step} of {self.plan.total}>"
 
 
 @partial(jax.jit, static_argnums=0)
 def _apply(net: nn.Module, variables: Any, x: Array, labels: Array | None) -> Array:
     out: Any = net.apply(variables, x, labels)
     return out
+
+
+def _check(name: str, value: object, rule: Rule) -> None:
+    try:
+        rule.convert(value)
+    except ValueError:
+        raise not_allowed(name, value, rule) from None
 
 
 def _int32(labels: ArrayLike | None) -> Array | None:
@@ -196,7 +205,7 @@ def load(
     """
     folder = Path(folder).expanduser()
     if checkpoint is not None:
-        CHECKPOINT.convert(checkpoint)
+        _check("checkpoint", checkpoint, CHECKPOINT)
     record = workdir.read(folder)
     if not (folder / "checkpoints").is_dir():
         raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")

@@ -1,5 +1,6 @@
 """Drawing from a generator: latents, classes, images in batches, and their order in a grid."""
 
+import numbers
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -53,7 +54,7 @@ def classes(parts: Parts, num: int, label: int | None = None) -> Array | None:
         return None
     if label is None:
         return jnp.arange(num, dtype=jnp.int32) % parts.num_classes
-    if not 0 <= label < parts.num_classes:
+    if not isinstance(label, numbers.Integral) or not 0 <= label < parts.num_classes:
         raise UserError(f"--label={label} is not allowed: this run's are 0 to {parts.num_classes - 1}.")
     return jnp.full(num, label, jnp.int32)
 

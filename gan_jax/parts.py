@@ -20,6 +20,7 @@ from gan_jax.models import MODELS, Networks, Spec
 from gan_jax.objectives import OBJECTIVES, Objective
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Optimizer, Schedule
 from gan_jax.penalties import PENALTIES, Penalty
+from gan_jax.penalties import apply as apply_penalty
 from gan_jax.storage import sha256_of_arrays
 
 
@@ -103,11 +104,11 @@ def build(
     """The parts of a run on images [H, W, C] with labels below `num_classes`, or without labels.
 
     Raises:
-      UserError: for a conditional run without labels, nets that do not suit the images, or nets that take no notice
-        of labels or spectral norm where the config asks for them.
+      UserError: for a conditional run without labels, nets that do not suit the images, nets that take no notice
+        of labels or spectral norm where the config asks for them, or losses and penalties that are no scalars.
     """
     if config.conditional and num_classes is None:
-        raise UserError(f"--conditional needs labels, and {config.dataset} has none: leave it out.")
+        raise UserError("--conditional needs labels, and these images have none: leave it out.")
     spec = Spec(
         image_shape=image_shape,
         num_classes=num_classes if config.conditional else None,
@@ -138,6 +139,7 @@ def build(
         MODELS[config.model](dataclasses.replace(spec, spectral_norm=False)) if config.spectral_norm else None
     )
     _check_nets(config.model, parts, plain)
+    _check_scalars(config.loss, parts)
     return parts
 
 
@@ -172,6 +174,23 @@ def _check_nets(model: str, parts: Parts, plain: Networks | None) -> None:
                 f"--model={model}: {type(parts.discriminator).__name__} takes no notice of spectral norm: build it "
                 "of gan_jax.layers, or give --no_spectral_norm."
             )
+
+
+def _check_scalars(loss: str, parts: Parts) -> None:
+    """Raises `UserError` for losses, scores or penalties that are no scalars: a mean is easily forgotten."""
+    logits = jnp.zeros(2)
+    made = {f"--loss={loss}: {name}": getattr(parts.objective, name) for name in ("d_loss", "g_loss")}
+    outs = {name: jax.eval_shape(function, logits, logits) for name, function in made.items()}
+    for i, score in enumerate(jax.eval_shape(parts.objective.score, logits, logits)):
+        outs[f"--loss={loss}: score number {i + 1}"] = score
+    images, d_apply = parts.d_inputs(2)[0], lambda images: images.reshape(len(images), -1).sum(1)
+    for name, penalty in parts.penalties:
+        call = lambda real, fake, key, penalty=penalty: apply_penalty(penalty, d_apply, real, fake, key, None)
+        outs[f"--penalty={name}: it"] = jax.eval_shape(call, images, images, jax.random.key(0))
+    for name, out in outs.items():
+        if getattr(out, "shape", None) != ():
+            found = getattr(out, "shape", type(out).__name__)
+            raise UserError(f"{name} must give a scalar, and gives {found} for a batch of 2: take the mean.")
 
 
 def _depends(net: nn.Module, variables: object, x: Array, labels: Array | None) -> bool:

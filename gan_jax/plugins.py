@@ -24,7 +24,7 @@ def load_plugin(path: str | Path) -> None:
     Raises:
       UserError: if it is no Python file, or raises; the message says in which line.
     """
-    file = Path(path).expanduser()
+    file = Path(path).expanduser().absolute()  # as tracebacks name it
     if file.suffix != ".py" or not file.is_file():
         raise UserError(f"--plugin={path} is no Python file: give the path of a FILE.py.")
     try:
@@ -41,13 +41,14 @@ def load_plugin(path: str | Path) -> None:
     sys.modules[name] = module  # where dataclasses and pickles look for the module of a class
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
         del sys.modules[name]
-        raise UserError(f"--plugin={path}{_line(error, file)}: {type(error).__name__}: {error}") from error
+        words = " ".join(str(error).split())
+        raise UserError(f"--plugin={path}{_line(error, file)}: {type(error).__name__}: {words}") from error
     LOADED[sha256] = str(path)
 
 
-def _line(error: Exception, file: Path) -> str:
+def _line(error: BaseException, file: Path) -> str:
     """Where in the plugin the error was raised."""
     if isinstance(error, SyntaxError):
         return f", line {error.lineno}"

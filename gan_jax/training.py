@@ -121,17 +121,25 @@ def _begin(config: Config, parts: Parts, course: Plan, num_images: int, start: G
     ]
     if differing:
         raise UserError(f"start is of another config, differing in {', '.join(differing)}: only rates may.")
-    if start.parts != parts:
-        raise UserError(
-            f"start has other parts: its images are {list(start.parts.image_shape)} and these "
-            f"{list(parts.image_shape)}, or a net, loss or penalty was defined anew since."
-        )
+    if dataclasses.replace(start.parts, ema=parts.ema, clip=parts.clip, grad_clip=parts.grad_clip) != parts:
+        raise UserError(f"start has other parts: {_other(start.parts, parts)}.")
     if start.step > course.total:
         raise UserError(
             f"start is at step {start.step}, past the {course.total} asked for: give more epochs or steps."
         )
-    begun = start.state.replace(hyperparams=numbers)
+    begun = start.state.replace(
+        hyperparams=numbers, g_ema=start.state.sampling_variables if parts.ema else None
+    )
     if begun.order.shape[0] != num_images:  # other images: this epoch's order of theirs
         epoch = jnp.int32(start.step * parts.d_steps // (num_images // parts.batch_size))
         begun = begun.replace(order=shuffled(jax.random.split(begun.key)[0], epoch, num_images))
     return begun
+
+
+def _other(there: Parts, here: Parts) -> str:
+    """What of the parts is not the same."""
+    if there.image_shape != here.image_shape:
+        return f"its images are {list(there.image_shape)} and these {list(here.image_shape)}"
+    if there.num_classes != here.num_classes:
+        return f"its labels are below {there.num_classes} and these below {here.num_classes}"
+    return "a net, loss, penalty or optimizer was defined anew since"

@@ -126,7 +126,7 @@ def _check_plugins(recorded: Any) -> None:
     for sha256, path in (recorded if isinstance(recorded, dict) else {}).items():
         if sha256 in plugins.LOADED:
             continue
-        if path in plugins.LOADED.values():
+        if Path(path).name in [Path(loaded).name for loaded in plugins.LOADED.values()]:
             raise UserError(
                 f"it was trained with another content of the plugin {path}: give the one of SHA-256 {sha256}"
             )

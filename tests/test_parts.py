@@ -106,7 +106,7 @@ def test_nets_of_another_shape_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_conditional_run_needs_labels() -> None:
-    with pytest.raises(UserError, match="--conditional needs labels, and mnist has none"):
+    with pytest.raises(UserError, match="--conditional needs labels, and these images have none"):
         build(Config(conditional=True), SHAPE, None)
 
 
