@@ -154,7 +154,10 @@ def use_compilation_cache() -> None:
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
-    """Run a command on `sys.argv`: exit 2 and one line for a `UserError` or a file that fails, 130 for Ctrl-C."""
+    """Run a command on `sys.argv`: exit 2 and one line for a `UserError`, 130 for Ctrl-C.
+
+    A file or a plugin that fails is one line, too; any other error is ours, and keeps its traceback.
+    """
     try:
         sys.exit(main(sys.argv[1:]))
     except UserError as error:
@@ -166,3 +169,8 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if (words := plugins.blamed(error)) is None:
+            raise
+        print(f"error: {words}", file=sys.stderr)
+        sys.exit(2)

@@ -14,6 +14,8 @@ from pathlib import Path
 from gan_jax.errors import UserError
 from gan_jax.storage import sha256_of_file
 
+MOST_WORDS = 300  # characters of an error's message: a compiler's may run over pages
+
 # SHA-256 -> the path, as it was given, of each plugin that this process has loaded.
 LOADED: dict[str, str] = {}
 
@@ -24,7 +26,7 @@ def load_plugin(path: str | Path) -> None:
     Raises:
       UserError: if it is no Python file, or raises; the message says in which line.
     """
-    file = Path(path).expanduser().absolute()  # as tracebacks name it
+    file = _file(path)
     if file.suffix != ".py" or not file.is_file():
         raise UserError(f"--plugin={path} is no Python file: give the path of a FILE.py.")
     try:
@@ -43,16 +45,27 @@ def load_plugin(path: str | Path) -> None:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever the user's own code raises
         del sys.modules[name]
-        words = " ".join(str(error).split())
-        raise UserError(f"--plugin={path}{_line(error, file)}: {type(error).__name__}: {words}") from error
+        raise UserError(_words(path, error)) from error
     LOADED[sha256] = str(path)
 
 
-def _line(error: BaseException, file: Path) -> str:
-    """Where in the plugin the error was raised."""
+def blamed(error: Exception) -> str | None:
+    """What to say of an error that a loaded plugin's code raised, long after it was imported; None for any other."""
+    names = {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
+    paths = [path for path in LOADED.values() if str(_file(path)) in names]
+    return _words(paths[-1], error) if paths else None
+
+
+def _file(path: str | Path) -> Path:
+    return Path(path).expanduser().absolute()  # as tracebacks name it
+
+
+def _words(path: str | Path, error: BaseException) -> str:
+    """The plugin, the line of it where the error was raised, and the error, on one line."""
     if isinstance(error, SyntaxError):
-        return f", line {error.lineno}"
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)
-    ]
-    return f", line {lines[-1]}" if lines else ""
+        where = f", line {error.lineno}"
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(_file(path))]
+        where = f", line {lines[-1]}" if lines else ""
+    return f"--plugin={path}{where}: {type(error).__name__}: {' '.join(str(error).split())[:MOST_WORDS]}"

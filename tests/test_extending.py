@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import gan_jax
-from gan_jax import evaluation, plugins
+from gan_jax import evaluation, plugins, train
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 
@@ -384,6 +384,34 @@ def test_a_forgotten_mean_is_told_before_anything_is_written(
     Path("bad.py").write_text(f"import gan_jax\n{source}\n")
     assert_refused(in_process("train", *QUICK, flag, "--plugin=bad.py", "--workdir=w"), words)
     assert not Path("w").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "flag"),
+    [
+        (
+            "g.OBJECTIVES['bad'] = g.Objective(lambda r, f: r.mean(),\n lambda r, f: f @ jnp.ones(3))",
+            "--loss=bad",
+        ),
+        ("g.MODELS['bad'] = lambda spec:\\\n spec.nonsense", "--model=bad"),
+        ("g.OPTIMIZERS['bad'] = lambda rate, b1, b2:\\\n 1 / 0", "--optimizer=bad"),
+        ("g.DATASETS['bad'] = lambda split, data_dir:\\\n {}[split]", "--dataset=bad"),
+    ],
+    ids=["loss", "net", "optimizer", "data set"],
+)
+def test_a_part_that_fails_when_it_is_used_gives_one_line_that_says_where(
+    source: str, flag: str, in_process: Command
+) -> None:
+    Path("bad.py").write_text(f"import gan_jax as g; import jax.numpy as jnp\n{source}\n")
+    done = in_process("train", *QUICK, flag, "--plugin=bad.py", "--workdir=w")
+    assert_refused(done, "error: --plugin=bad.py, line 3: ")
+
+
+def test_our_own_errors_keep_their_traceback(in_process: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine.py").write_text(LOSS)
+    monkeypatch.setattr(train, "train", lambda config: {}[config])
+    with pytest.raises(KeyError):
+        in_process("train", *QUICK, "--plugin=mine.py", "--workdir=w")
 
 
 def test_what_is_no_python_file_is_refused(in_process: Command) -> None:
