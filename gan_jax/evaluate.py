@@ -185,7 +185,7 @@ def evaluate(options: Options) -> None:
         _write(target, judged)
     for source, scores in tables.items():
         print(f"{evaluators[source][0].dataset}\n{table(scores)}")
-        print(f"{note}\n" if (note := data.held_out_note(*source)) else "")
+        print(f"{note}\n" if (note := data.held_out_note(source.dataset)) else "")
     print("".join(f"{remark}\n" for remark in remarks), end="")
     print("Written: " + ", ".join(f"{target}.json and .png" for target in subjects))
 
