@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from begin import save_run
 from PIL import Image
 
-from gan_jax import cli, data, evaluate, features, sample, workdir
+from gan_jax import cli, data, evaluate, features, plugins, sample, train_classifier, workdir
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.evaluation import (
@@ -470,6 +471,42 @@ def test_labelled_images_without_a_classifier_are_judged_by_random_features(
     assert {name.split("/")[1] for name in report["scores"]} == {"tiny-classifier"}
     evaluate.main([f"--npz={own}", "--features=random"])
     assert capsys.readouterr().err == ""  # it was asked for
+
+
+def test_the_command_that_is_suggested_works_as_it_is_printed(
+    in_process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the very images: their size and channels, a plugin's set with its folder, paths with blanks."""
+    monkeypatch.setattr(plugins, "LOADED", {})
+    monkeypatch.setattr(data, "DATASETS", dict(data.DATASETS))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    untrained = lambda images, labels, **how: classifier.Classifier(3).init(jax.random.key(0), images[:1])
+    monkeypatch.setattr(train_classifier, "train_classifier", untrained)
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (300, 12, 12, 3), np.uint8), np.arange(300) % 3
+    np.savez(tmp_path / "it's mine.npz", images=images, labels=labels)
+    np.savez(tmp_path / "samples.npz", images=images[:, :8, :8, :1])
+    (tmp_path / "my set.py").write_text(
+        "import numpy as np\nfrom gan_jax import data\n\ndef load(split, folder):\n"
+        "    found = np.load(f'{folder}/images.npz')\n    return found['images'], found['labels']\n\n"
+        "data.DATASETS['plugged'] = load\n"
+    )
+    (tmp_path / "my folder").mkdir()
+    small = {"images": images[:, :8, :8, :1], "labels": labels}
+    np.savez(tmp_path / "my folder" / "images.npz", **small)
+    for flags in (
+        ["--dataset=it's mine.npz", "--image_size=8", "--channels=1"],
+        ["--dataset=plugged", "--data_dir=my folder", "--plugin=my set.py"],
+    ):
+        judge = ["evaluate", "--npz=samples.npz", *flags]
+        done = in_process(*judge)
+        assert done.returncode == 0, done.stderr
+        [suggested] = re.findall("`(.*)`", done.stderr)
+        python, m, name, *args = shlex.split(suggested)
+        assert (python, m, name) == ("python", "-m", "gan_jax.train_classifier")
+        assert sorted(args) == sorted(flags)
+        assert in_process("train_classifier", *args).returncode == 0
+        assert in_process(*judge).stderr == ""  # it is found
 
 
 def test_unlabelled_images_say_which_features_they_take(
