@@ -209,6 +209,43 @@ def test_the_command_trains_one_for_own_images_and_they_find_it(tmp_path, monkey
     assert choose_network(*own, "own", wanted="random").name == "random-conv-0"
 
 
+@pytest.mark.parametrize(
+    ("images", "flags", "epochs"),
+    [
+        (60_000, [], 18),
+        (10_000, [], 18),
+        (2000, [], 67),
+        (150, [], 1000),
+        (90, [], 1000),
+        (150, ["--epochs=3"], 3),
+    ],
+)
+def test_a_small_set_is_passed_over_until_there_are_enough_steps(monkeypatch, capsys, images, flags, epochs):
+    """A fixed number of epochs would be a handful of steps for a few hundred images."""
+
+    class Trained(Exception):
+        pass
+
+    def train(images, labels, **how):
+        raise Trained(how["epochs"])
+
+    own = np.zeros((images, 8, 8, 1), np.uint8), np.arange(images) % 3
+    monkeypatch.setattr(data, "load", lambda name, split, data_dir=None, **options: own)
+    monkeypatch.setattr(train_classifier, "train_classifier", train)
+    with pytest.raises(Trained, match=f"^{epochs}$"):
+        train_classifier.main(["--dataset=mnist", *flags])
+    steps = max(1, images // 128)
+    assert f" {epochs} epochs of {steps} step{'' if steps == 1 else 's'}\n" in capsys.readouterr().out
+    assert steps * epochs >= 1000 or flags
+
+
+def test_the_default_of_python_is_the_commands(own):
+    seen = []
+    images, labels = (x[:40] for x in own)
+    train_classifier.train_classifier(images, labels, progress=lambda steps: seen.extend(steps) or [])
+    assert len(seen) == 1000
+
+
 def test_images_without_labels_or_of_one_class_teach_nothing(monkeypatch, own):
     images, labels = own
     with pytest.raises(UserError, match="two classes"):
