@@ -522,6 +522,31 @@ def test_unlabelled_images_say_which_features_they_take(
         evaluate.main([f"--npz={own}", "--features=classifier"])
 
 
+@pytest.mark.parametrize(
+    "changed", [{"train_labels": None}, {"test_labels": None}, {"test_labels": np.full(150, 9)}]
+)
+def test_labels_of_one_split_alone_are_no_error(
+    own: Path, tiny: Reals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changed: dict
+) -> None:
+    """Nor is a class that only the test images have."""
+    bare = tiny._replace(**changed)
+    variables = classifier.Classifier(3).init(jax.random.key(0), tiny.train_images[:1])
+    classifier.save_variables(classifier.classifier_path(tiny.train_images, tiny.train_labels), variables)
+    for module in (evaluate, train_classifier):
+        monkeypatch.setattr(module, "load_reals", lambda source, data_dir: bare)
+    monkeypatch.setattr(subjects.JudgedFile, "labels", lambda self, num: np.arange(num) % 3)
+    monkeypatch.setattr(train_classifier, "train_classifier", lambda images, labels, **how: variables)
+    evaluate.main([f"--npz={own}"])
+    report = read(own.with_name("samples.evaluation.json"))
+    judged = bare.train_labels is not None
+    assert ("classes_found/tiny-classifier/150-test" in report["scores"]) == judged
+    assert ("label_accuracy" in report) == judged
+    assert ("test" in report.get("label_accuracy", {})) == (judged and bare.test_labels is not None)
+    if judged:
+        train_classifier.main([])
+        assert ("test accuracy" in capsys.readouterr().out) == (bare.test_labels is not None)
+
+
 def test_fewer_test_images_than_features_cost_the_frechet_distance_alone(
     own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

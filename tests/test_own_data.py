@@ -14,6 +14,7 @@ from PIL import Image
 from gan_jax import data, storage
 from gan_jax.data import convert, npz, own
 from gan_jax.errors import UserError
+from gan_jax.parts import facts_of
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +43,15 @@ def _save(path, pixels, **options):
 
 def _both(name, **options):
     """Images and labels of both splits, put together in the order in which they were given."""
-    (train, train_labels), (test, test_labels) = (
-        data.load(name, split, **options) for split in ("train", "test")
-    )
-    rank = own.held_out(len(train) + len(test))
+    held_out = own.held_out
+    with pytest.MonkeyPatch.context() as patch:
+        ranks = []
+        patch.setattr(own, "held_out", lambda *args: ranks.append(held_out(*args)) or ranks[-1])
+        (train, train_labels), (test, test_labels) = (
+            data.load(name, split, **options) for split in ("train", "test")
+        )
+    rank = ranks[0]
+    np.testing.assert_array_equal(rank, ranks[1])
     images = np.empty((len(train) + len(test), *train.shape[1:]), np.uint8)
     rest = np.setdiff1d(np.arange(len(images)), rank)
     images[rank], images[rest] = test, train
@@ -71,7 +77,7 @@ def _error(name, **options):
 @pytest.mark.parametrize("shape", [(8, 128), (9, 8, 1), (16, 16, 3)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint16])
 def test_uint8_images_are_taken_as_they_are_without_a_cache(tmp_path, cache, shape, dtype):
-    images, labels = _random(20, *shape), np.arange(20, dtype=dtype) * 3
+    images, labels = _random(20, *shape), np.arange(20, dtype=dtype) % 7 * 3
     loaded = _both(_npz(tmp_path / "a.npz", images=images, labels=labels, more=np.zeros(3)))
     np.testing.assert_array_equal(loaded[0], images.reshape(20, *(*shape, 1)[:3]))
     np.testing.assert_array_equal(loaded[1], labels)
@@ -496,9 +502,12 @@ def test_the_held_out_split_is_a_tenth_within_its_bounds(count):
 
 
 def test_the_splits_are_apart_in_order_and_drawn_at_random(tmp_path):
-    values = np.arange(1500, dtype=np.int32)
-    path = _npz(tmp_path / "a.npz", images=_random(1500, 8, 8), labels=values)
-    train, test = (data.load(path, split)[1] for split in ("train", "test"))
+    values = np.arange(1500)
+    images = np.broadcast_to((values // 6).astype(np.uint8)[:, None, None], (1500, 8, 8)).copy()
+    images[:, 0, 0] = values % 6
+    path = _npz(tmp_path / "a.npz", images=images)
+    train, test = (data.load(path, split)[0][..., 0].astype(int) for split in ("train", "test"))
+    train, test = (split[:, 1, 1] * 6 + split[:, 0, 0] for split in (train, test))
     np.testing.assert_array_equal(np.sort(np.concatenate([train, test])), values)
     assert (len(train), len(test)) == (1300, 200)
     assert (np.diff(train) > 0).all()
@@ -506,6 +515,52 @@ def test_the_splits_are_apart_in_order_and_drawn_at_random(tmp_path):
     assert abs(test.mean() - 750) < 100  # 3 of its standard deviations: not those at either end
     note = "200 of 1500 images, drawn by seed 0, are held out for evaluation."
     assert data.held_out_note(path) == data.held_out_note(str(path)) == note
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=8),
+    st.integers(0, 2**32 - 1),
+)
+def test_each_class_gives_its_share_and_keeps_an_image(counts, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)) * 3, counts))
+    index = own.held_out(len(labels), labels)
+    assert len(index) == min(len(labels) // 2, len(labels) - len(counts))
+    np.testing.assert_array_equal(index, np.unique(index))
+    taken = np.bincount(labels[index], minlength=labels.max() + 1)[::3]
+    assert (taken < np.array(counts)).all()
+    if len(index) == len(labels) // 2 and min(counts) > 2:
+        assert (np.abs(taken - np.array(counts) / 2) <= 1).all()
+
+
+def test_a_class_of_few_images_gives_none_or_one_and_on_average_its_share():
+    """A tenth of 4000 images: of 300 classes of 4 images each 0.4 are held out, 120 in all."""
+    labels = np.concatenate([np.repeat(np.arange(300), 4), np.full(2800, 300)])
+    taken = np.bincount(labels[own.held_out(4000, labels)])
+    assert set(taken[:300]) == {0, 1}
+    assert taken[:300].sum() == pytest.approx(120, abs=30)
+    assert taken.sum() == 400
+
+
+def test_both_splits_have_the_number_of_classes_of_the_whole_set(tmp_path):
+    """The last class has one image; drawn from all of them it was held out for half of the seeds."""
+    for images in (200, 1000):
+        labels = np.append(np.arange(images - 1) % 2, 2)
+        path = _npz(tmp_path / "a.npz", images=_random(images, 8, 8), labels=labels)
+        train, test = (data.load(path, split)[1] for split in ("train", "test"))
+        assert facts_of(*data.load(path, "train")).num_classes == 3
+        assert set(train) == {0, 1, 2}
+        assert set(test) == {0, 1}
+        assert data.held_out_note(path) == (
+            f"{len(test)} of {images} images, drawn by seed 0 within each class, are held out for evaluation."
+        )
+
+
+def test_a_label_for_each_image_leaves_none_to_hold_out(tmp_path):
+    path = _npz(tmp_path / "a.npz", images=_random(5, 8, 8), labels=np.arange(5))
+    message = _error(path)
+    assert all(part in message for part in (str(path), "one image of each class", "leave the labels out"))
+    with pytest.raises(UserError, match="one image of each class"):
+        data.held_out_note(path)
 
 
 def test_of_a_folder_the_note_says_the_same(tmp_path):
@@ -526,7 +581,7 @@ def _sources(tmp_path):
         "folder": (tmp_path / "x", {}),
         "floats": (_npz(tmp_path / "f.npz", images=_random(6, 8, 8) / 255), {}),
         "resized": (
-            _npz(tmp_path / "r.npz", images=_random(6, 12, 8), labels=np.arange(6)),
+            _npz(tmp_path / "r.npz", images=_random(6, 12, 8), labels=np.arange(6) % 3),
             {"image_size": 10},
         ),
     }
