@@ -152,8 +152,7 @@ def train(config: Config) -> Path:
     images, labels = data.load(config.dataset, "train", config.data_dir, **own)
     facts = facts_of(images, labels)
     _, plan = prepare(config, facts)
-    # Seed 1: evaluate's default is 0, and the best should not be reported on the samples it was chosen by.
-    evaluator = evaluator_for(config.dataset, config.data_dir, seed=1, **own) if config.eval_every else None
+    evaluator = _evaluator(config) if config.eval_every else None
     with (
         workdir.claim(config, facts) as folder,
         Checkpoints(folder / "checkpoints", write=True, keep_every=config.keep_every) as checkpoints,
@@ -174,6 +173,18 @@ def train(config: Config) -> Path:
         f"--num={generate.grid_size(gan.parts)} --seed=1 --out=more.png"
     )
     return folder
+
+
+def _evaluator(config: Config) -> Evaluator:
+    """The judge of `--eval_every`. Raises `UserError` at once, not after the first epochs, if it cannot judge."""
+    own = {"image_size": config.image_size, "channels": config.channels}
+    # Seed 1: evaluate's default is 0, and the best should not be reported on the samples it was chosen by.
+    evaluator = evaluator_for(config.dataset, config.data_dir, seed=1, **own)
+    try:
+        evaluator.check_frechet()
+    except UserError as error:
+        raise UserError(f"{error} Leave --eval_every out, or give more images.") from None
+    return evaluator
 
 
 def _start(config: Config, facts: Facts, checkpoints: Checkpoints, folder: Path) -> Gan | None:

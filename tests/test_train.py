@@ -303,6 +303,16 @@ def test_evaluation_keeps_the_best_and_changes_no_bit(
     assert_refused(none, "plain holds no evaluated checkpoint", "--eval_every")
 
 
+def test_too_few_images_for_the_frechet_distance_are_refused_before_training(
+    in_process: Command, tmp_path: Path
+) -> None:
+    """They are not found out by the first evaluation, epochs later."""
+    np.savez(tmp_path / "few.npz", images=np.random.default_rng(0).integers(0, 256, (120, 8, 8), np.uint8))
+    done = in_process("train", *MLP, "--batch_size=16", "--dataset=few.npz", "--eval_every=1")
+    assert_refused(done, "at least 65 images, and there are 60. Leave --eval_every out")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_sample_repeats_the_runs_last_grid(command: Command, tmp_path: Path, trained: Path) -> None:
     done = command("sample", f"--workdir={trained}", "--num=64", "--out=grid.png")
     assert done.returncode == 0, done.stderr
