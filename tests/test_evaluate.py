@@ -13,9 +13,10 @@ import jax
 import numpy as np
 import pytest
 from begin import save_run
+from matplotlib.figure import Figure
 from PIL import Image
 
-from gan_jax import cli, data, evaluate, features, plugins, sample, train_classifier, workdir
+from gan_jax import cli, data, evaluate, features, pictures, plugins, sample, train_classifier, workdir
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.evaluation import (
@@ -301,21 +302,22 @@ def test_the_command_judges_runs_and_files_side_by_side(in_process: Command, tmp
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "mnist"
-    assert re.split(r"  +", lines[1].strip())[:4] == ["Fréchet ↓", "kernel ↓", "Inception ↑", "precision ↑"]
-    rows = {line[:12].strip(): re.split(r"  +", line[12:].strip()) for line in lines[2:7]}
-    assert list(rows) == ["run", "theirs.npz", "-" * 12, "real train", "noise"]
-    assert " ± " in rows["theirs.npz"][2]
-    assert lines[7].startswith(
+    titles, _, *rows = [re.split(r"  +", line.strip()) for line in lines[1:12]]
+    assert titles == ["run", "theirs.npz", "real train", "noise"]
+    names = ["Fréchet ↓", "kernel ↓", "Inception ↑", "precision ↑", "recall ↑", "density ↑", "coverage ↑"]
+    assert [row[0] for row in rows] == [*names, "class KL ↓", "classes ↑"]
+    assert " ± " in rows[2][2]
+    assert lines[12].startswith(
         "500 samples, 500 test images, seed 3; features: mnist-classifier, SHA-256 4e40b0"
     )
-    assert max(map(len, lines[:8])) <= 120
     run, file = read(tmp_path / "run/evaluation.json"), read(tmp_path / "theirs.evaluation.json")
     assert run["scores"].keys() == file["scores"].keys()
     assert [name.split("/")[0] for name in run["scores"]] == METRICS
     assert (run["source"]["workdir"], run["source"]["step"]) == ("run", 10)
     assert run["left_out"] == file["left_out"] == {}
-    assert float(rows["run"][0]) == pytest.approx(run["scores"][FRECHET]["value"], rel=1e-3)
-    assert float(rows["real train"][0]) == pytest.approx(run["scores"][FRECHET]["floor"], rel=1e-3)
+    expected = [run["scores"][FRECHET]["value"], file["scores"][FRECHET]["value"]]
+    expected += [run["scores"][FRECHET][bound] for bound in ("floor", "noise")]
+    assert [float(cell) for cell in rows[0][1:]] == pytest.approx(expected, rel=1e-3)
     assert file["source"]["npz"] == "theirs.npz"
     for report in (run, file):
         for score in report["scores"].values():
@@ -588,8 +590,7 @@ def test_a_metric_of_ones_own_is_in_the_table(
     monkeypatch.setitem(scores.FAMILIES, "mine", scores.Family(measure))
     evaluate.main([f"--npz={own}", "--features=random"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].endswith("  brightness ↑")
-    assert lines[2].endswith("  150")
+    assert [line.split() for line in lines if "brightness" in line] == [["brightness", "↑", *["150"] * 3]]
 
 
 # The table and the picture
@@ -606,18 +607,59 @@ def _score(
 
 def test_fifteen_subjects_fit_a_terminal() -> None:
     """834 columns once; and a long path keeps its end, which tells runs apart."""
-    measured = [_score(metric, 1234.5678) for metric in METRICS[:9]]
+    measured = [_score(metric, 1234.5678, spread=0.012) for metric in METRICS]
     subject = {f"runs/{'long' * 20}-{i:02}": measured for i in range(15)}
     lines = table.table(subject).splitlines()
     assert len(lines) == 15 + 5
-    assert max(map(len, lines)) <= 125
+    assert max(map(len, lines)) <= 120
     assert [line.split()[0][-3:] for line in lines[1:16]] == [f"-{i:02}" for i in range(15)]
+
+
+def test_two_subjects_have_a_column_each() -> None:
+    measured = [_score(metric, 1234.5678, spread=0.012) for metric in METRICS]
+    lines = table.table({f"runs/{'long' * 20}-{i:02}": measured for i in range(2)}).splitlines()
+    assert len(lines) == 9 + 3
+    assert max(map(len, lines)) <= 100
+    assert [word[-3:] for word in lines[0].split()[:2]] == ["-00", "-01"]
+    ends = [match.end() for match in re.finditer(r"\S+( train)?", lines[0])]
+    assert all(
+        line[end - 1] != " " and line[end : end + 1] in ("", " ") for line in lines[2:11] for end in ends
+    )
+
+
+def test_headings_stand_over_their_numbers() -> None:
+    axes = Figure().subplots()
+    picture._draw_scores(axes, [_score(metric, 1.0) for metric in METRICS])
+    cells = axes.tables[0].get_celld()
+    for column in range(4):
+        assert {cells[row, column].get_text().get_ha() for row in range(11)} == {
+            "left" if not column else "right"
+        }
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        ([0.3, 0.4, 0.5, 0.6, 0.9], 0.3, 0.9),  # a short run's first value is no outlier
+        ([*np.linspace(1, 2, 99), 1e9], 1, 2),
+        ([*np.linspace(1, 2, 99), -1e9, np.nan, np.inf], 1, 2),
+        ([1.0, 1.0], 0.9, 1.1),
+    ],
+)
+def test_a_spike_does_not_flatten_the_losses(values: list[float], low: float, high: float) -> None:
+    bottom, top = pictures.limits(np.array([values]))
+    assert bottom is not None
+    assert top is not None
+    margin = 0.1 * (high - low)
+    assert low - margin <= bottom <= low
+    assert high <= top <= high + margin
+    assert pictures.limits(np.array([[np.nan]])) == (None, None)
 
 
 def test_each_network_has_a_block_of_the_table() -> None:
     found = table.table({"run": [_score("recall", 1.0), _score("recall", 2.0, "inception", spread=0.125)]})
     blocks = found.split("\n\n")
-    assert [re.split("  +", block.splitlines()[1].strip())[1] for block in blocks] == ["1", "2 ± 0.12"]
+    assert [re.split("  +", block.splitlines()[2].strip())[1] for block in blocks] == ["1", "2 ± 0.12"]
     assert "features: inception, SHA-256" in blocks[1]
 
 
