@@ -30,7 +30,7 @@ from gan_jax.gan import Gan, restored
 from gan_jax.parts import Facts, facts_of
 from gan_jax.report import LogRow, Report
 from gan_jax.state import to_arrays
-from gan_jax.training import fit, prepare
+from gan_jax.training import iterate, prepare
 
 
 class Stopped(Exception):
@@ -151,7 +151,7 @@ def train(config: Config) -> Path:
     own = {"image_size": config.image_size, "channels": config.channels}
     images, labels = data.load(config.dataset, "train", config.data_dir, **own)
     facts = facts_of(images, labels)
-    _, plan = prepare(config, facts)
+    parts, plan = prepare(config, facts)
     evaluator = _evaluator(config) if config.eval_every else None
     with (
         workdir.claim(config, facts) as folder,
@@ -161,9 +161,10 @@ def train(config: Config) -> Path:
         workdir.write_config(folder, config, facts)
         report.save_grid(folder / "real.png", images[: generate.COLUMNS**2])
         _announce(config, start, plan.total, folder)
-        with Report(folder, config, plan, start.step if start else 0) as log:
+        with Report(folder, config, plan, start.step if start else 0) as log, _signals() as received:
             try:
-                gan = _run(config, images, labels, start, Loop(checkpoints, log, evaluator))
+                chunks = iterate(config, parts, plan, images, labels, start)
+                gan = _run(chunks, start, Loop(checkpoints, log, evaluator), received)
             except Diverged as error:
                 raise Diverged(f"{error}; {_last_good(checkpoints)}") from error
         report.save_grid(folder / "samples.png", *_arranged(gan, _grid(gan)))
@@ -202,18 +203,17 @@ def _start(config: Config, facts: Facts, checkpoints: Checkpoints, folder: Path)
     return gan
 
 
-def _run(config: Config, images: np.ndarray, labels: np.ndarray | None, start: Gan | None, loop: Loop) -> Gan:
-    """Train to the end; raises Stopped at a signal. The last state is saved either way."""
+def _run(chunks: Iterator[Gan], start: Gan | None, loop: Loop, received: list[int]) -> Gan:
+    """Train to the end; raises Stopped once a signal is received. The last state is saved either way."""
     gan, saved = start, start
-    with _signals() as received:
-        for gan in fit(config, images, labels, start=start):
-            loop.take(gan)
-            if received:
-                break
-        assert gan is not None  # a run has one step at least
-        loop.read({})
-        if gan is not saved and not gan.plan.saves(gan.step):
-            loop.save(gan)
+    for gan in chunks:
+        loop.take(gan)
+        if received:
+            break
+    assert gan is not None  # a run has one step at least
+    loop.read({})
+    if gan is not saved and not gan.plan.saves(gan.step):
+        loop.save(gan)
     if gan.step < gan.plan.total:
         raise Stopped(gan, received[0])
     return gan

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax import config, data, report, storage, train
+from gan_jax import config, data, report, storage, train, training
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.errors import UserError
 from gan_jax.gan import load
@@ -301,6 +301,20 @@ def test_evaluation_keeps_the_best_and_changes_no_bit(
     assert str(best) in os.listdir(tmp_path / "judged" / "checkpoints")
     none = in_process("sample", "--workdir=plain", "--checkpoint=best", "--out=none.png")
     assert_refused(none, "plain holds no evaluated checkpoint", "--eval_every")
+
+
+def test_the_images_are_hashed_and_the_nets_built_once(
+    in_process: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for module, name in (
+        (train, "facts_of"), (training, "facts_of"), (train, "prepare"), (training, "prepare"),
+    ):  # fmt: skip
+        found = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, f=found, n=name: calls.append(n) or f(*args))
+    done = in_process("train", *MLP, "--loss=hinge", "--steps=1")
+    assert done.returncode == 0, done.stderr
+    assert sorted(calls) == ["facts_of", "prepare"]
 
 
 def test_too_few_images_for_the_frechet_distance_are_refused_before_training(
