@@ -28,7 +28,8 @@ from gan_jax.evaluation.scores import INCEPTION_FAMILIES, Score
 from gan_jax.evaluation.subjects import JudgedFile, JudgedRun
 from gan_jax.evaluation.table import table
 from gan_jax.features import FeatureNetwork, choose_network, load_inception
-from gan_jax.options import CHECKPOINT, COUNT, PATH, SEED, check, choice, option
+from gan_jax.generator_options import Generator
+from gan_jax.options import CHECKPOINT, COUNT, PATH, SEED, check, choice, option, options_of
 from gan_jax.parts import facts_of
 from gan_jax.storage import replacing, write_atomically
 
@@ -52,11 +53,7 @@ class Options(Data):
         COUNT,
     )
     seed: int = option(0, "Seed of the samples' latents and of every other random choice.", SEED)
-    checkpoint: Step = option(
-        None,
-        "Step of the runs' checkpoint, or best: the one of the lowest Fréchet distance. Default: the newest.",
-        CHECKPOINT,
-    )
+    checkpoint: Step = option(None, options_of(Generator)["checkpoint"].help, CHECKPOINT)
     features: str = option(
         "auto",
         "Whose features: of the data's classifier, of a random net, of Inception v3 alone, or auto: the "
