@@ -318,18 +318,66 @@ def _palette(path):
 
 
 def _transparent(path):
-    """Left half opaque red, right half wholly transparent green: what is seen there is the white page."""
+    """From opaque red at the left to transparent green at the right: what shines through is the black behind."""
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[:, :4], pixels[:, 4:] = [255, 0, 0, 255], [0, 255, 0, 0]
+    pixels[:, 3:5, 3] = 128
     _save(path, pixels)
-    return np.where(pixels[..., 3:] > 0, pixels[..., :3], 255)
+    return pixels[..., :3] * (pixels[..., 3:] / 255)
 
 
 def _grey_and_transparent(path):
-    pixels = np.full((8, 8, 2), 100, np.uint8)
-    pixels[..., 1] = 0
+    pixels = np.full((8, 8, 2), 200, np.uint8)
+    pixels[..., 1] = np.arange(8) * 36
     _save(path, Image.frombytes("LA", (8, 8), pixels.tobytes()))
-    return np.full((8, 8, 1), 255)
+    return pixels[..., :1] * (pixels[..., 1:] / 255)
+
+
+def _palette_and_transparent(path):
+    """The white of the palette is transparent in one half, of which PNG says how much for each of its colours."""
+    index = np.arange(64, dtype=np.uint8).reshape(8, 8) % 3
+    picture = Image.frombytes("P", (8, 8), index.tobytes())
+    picture.putpalette([255, 255, 255, 255, 255, 255, 0, 0, 200])
+    _save(path, picture, transparency=bytes([0, 255, 255]))
+    return np.array([[0, 0, 0], [255, 255, 255], [0, 0, 200]])[index]
+
+
+def _one_of_the_palette_transparent(path):
+    picture = Image.frombytes("P", (8, 8), bytes([0, 1] * 32))
+    picture.putpalette([255, 255, 255, 0, 255, 0])
+    _save(path, picture, transparency=0)
+    return np.where(np.arange(64).reshape(8, 8, 1) % 2, [0, 255, 0], 0)
+
+
+def _one_grey_transparent(path):
+    pixels = (np.arange(64, dtype=np.uint8) * 4).reshape(8, 8)
+    _save(path, pixels, transparency=252)
+    return np.where(pixels == 252, 0, pixels)[..., None]
+
+
+def _one_colour_transparent(path):
+    pixels = np.full((8, 8, 3), [250, 240, 230], np.uint8)
+    pixels[:, :3] = [10, 20, 30]
+    _save(path, pixels, transparency=(250, 240, 230))
+    return np.where(pixels == [250, 240, 230], 0, pixels)
+
+
+def _bits_transparent(path):
+    pixels = np.eye(8, dtype=bool)
+    _save(path, Image.fromarray(pixels), transparency=255)
+    return np.zeros((8, 8, 1))
+
+
+def _deep_and_transparent(path):
+    pixels = (np.arange(64, dtype=np.uint16) * 1024 + 7).reshape(8, 8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    content = path.read_bytes()
+    at = content.index(b"IDAT") - 4
+    chunk = b"tRNS" + struct.pack(">H", int(pixels[7, 7]))
+    chunk = struct.pack(">I", 2) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(content[:at] + chunk + content[at:])
+    return np.where(pixels == pixels[7, 7], 0, pixels // 256)[..., None]
 
 
 def _deep(path):
@@ -357,15 +405,21 @@ def _colour(path):
         (_palette, "png"),
         (_transparent, "png"),
         (_grey_and_transparent, "png"),
+        (_palette_and_transparent, "png"),
+        (_one_of_the_palette_transparent, "png"),
+        (_one_grey_transparent, "png"),
+        (_one_colour_transparent, "png"),
+        (_bits_transparent, "png"),
+        (_deep_and_transparent, "png"),
         (_deep, "png"),
         (_bits, "png"),
         (_colour, "png"),
     ],
 )
-def test_every_kind_of_png_and_jpeg_is_shown_as_a_viewer_shows_it(tmp_path, make, suffix):
+def test_every_kind_of_png_and_jpeg_is_shown_as_a_viewer_on_black_shows_it(tmp_path, make, suffix):
     expected = [make(tmp_path / "x" / f"{i}.{suffix}") for i in range(2)]
     images, _ = _both(tmp_path / "x")
-    np.testing.assert_allclose(images, expected, atol=2 if suffix == "jpeg" else 0)
+    np.testing.assert_allclose(images, expected, atol=2 if suffix == "jpeg" else 0.6)
 
 
 def test_a_jpeg_in_cmyk_becomes_rgb(tmp_path):
@@ -619,7 +673,7 @@ def test_a_damaged_entry_is_made_anew(source, cache, damage):
     assert list(cache.iterdir()) == [entry]
 
 
-def test_other_content_sizes_and_channels_make_other_entries(tmp_path, cache):
+def test_other_content_sizes_channels_and_versions_make_other_entries(tmp_path, cache, monkeypatch):
     root = _sources(tmp_path)["folder"][0]
     first, _ = _both(root)
     _both(root, image_size=8)
@@ -635,6 +689,9 @@ def test_other_content_sizes_and_channels_make_other_entries(tmp_path, cache):
     root.rename(tmp_path / "elsewhere")
     _both(tmp_path / "elsewhere")
     assert len(list(cache.iterdir())) == 5  # the same, in another place
+    monkeypatch.setattr(own, "VERSION", 1)  # when transparency was white
+    _both(tmp_path / "elsewhere")
+    assert len(list(cache.iterdir())) == 6
 
 
 def test_an_unwritable_cache_costs_a_warning(source, tmp_path, monkeypatch, capsys):

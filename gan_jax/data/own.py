@@ -20,7 +20,7 @@ from gan_jax.data.npz import NAMES, Npz, open_npz
 from gan_jax.errors import UserError
 from gan_jax.storage import Damaged, cache_folder, npz_headers, read_npz, replacing
 
-VERSION = 1  # of how images are converted: another one makes all entries anew
+VERSION = 2  # of how images are converted: another one makes all entries anew
 SEED = 0  # one for all runs, whatever theirs is: they must share what they are judged by
 
 Arrays = tuple[np.ndarray, np.ndarray | None]
