@@ -449,14 +449,14 @@ def test_labelled_images_without_a_classifier_are_judged_by_random_features(
     evaluate.main([f"--npz={own}"])
     out, err = capsys.readouterr()
     assert len(err.splitlines()) == 1
-    assert "random-conv-0" in err
+    assert "random-filters-0" in err
     assert "python -m gan_jax.train_classifier --dataset=mnist" in err
     report = read(own.with_name("samples.evaluation.json"))
     found = {name.split("/")[0]: score for name, score in report["scores"].items()}
     assert list(found) == [
         name for name in METRICS if name not in ("inception_score", "class_balance", "classes_found")
     ]
-    assert "frechet_distance/random-conv-0/150-test" in report["scores"]  # all the test images there are
+    assert "frechet_distance/random-filters-0/150-test" in report["scores"]  # all the test images there are
     assert "class_shares" not in report
     assert found["frechet_distance"]["value"] < 0.2 * found["frechet_distance"]["noise"]
     assert "Inception" not in out
@@ -518,7 +518,7 @@ def test_unlabelled_images_say_which_features_they_take(
     monkeypatch.setattr(evaluate, "load_reals", lambda source, data_dir: bare)
     evaluate.main([f"--npz={own}"])
     assert capsys.readouterr().err.splitlines() == [
-        "the features are those of random-conv-0, since tiny has no labels."
+        "the features are those of random-filters-0, since tiny has no labels."
     ]
     with pytest.raises(UserError, match="tiny has no labels; or take --features=random"):
         evaluate.main([f"--npz={own}", "--features=classifier"])
@@ -555,20 +555,20 @@ def test_fewer_test_images_than_features_cost_the_frechet_distance_alone(
     evaluate.main([f"--npz={own}", "--features=random", "--num=64"])
     err = capsys.readouterr().err
     assert err.splitlines() == [
-        "warning: no Fréchet distance: with random-conv-0 it takes at least 65 images, and there are 64."
+        "warning: no Fréchet distance: with random-filters-0 it takes at least 65 images, and there are 64."
     ]
     report = read(own.with_name("samples.evaluation.json"))
     assert list(report["left_out"]) == ["Fréchet distance"]
-    assert "kernel_distance/random-conv-0/64-test" in report["scores"]
+    assert "kernel_distance/random-filters-0/64-test" in report["scores"]
     evaluate.main([f"--npz={own}", "--features=random", "--num=65"])
     assert capsys.readouterr().err == ""
 
 
 def test_an_evaluator_of_plain_arrays(tiny: Reals) -> None:
     evaluator = Evaluator(tiny.test_images, tiny.train_images)
-    assert (evaluator.num, evaluator.network.name) == (150, "random-conv-0")
+    assert (evaluator.num, evaluator.network.name) == (150, "random-filters-0")
     found = by_metric(evaluator.scores(tiny.train_images[:150]))
-    dark = by_metric(evaluator.scores(tiny.train_images[:150] // 2))
+    dark = by_metric(evaluator.scores(tiny.train_images[:150] // 4))
     assert found["frechet_distance"].value < 0.1 * dark["frechet_distance"].value
     assert found["coverage"].value > 0.8 > 0.2 > dark["coverage"].value
     with pytest.raises(UserError, match="least 65 images"):

@@ -292,7 +292,7 @@ def test_evaluation_keeps_the_best_and_changes_no_bit(
         row["step"]: value
         for row in rows(tmp_path / "judged")
         for name, value in row.items()
-        if name == "frechet_distance/random-conv-0/10k-test"  # a part of MNIST has no classifier
+        if name == "frechet_distance/random-filters-0/10k-test"  # a part of MNIST has no classifier
     }
     assert list(scores) == [20, 40, 50]  # every second epoch, and the end
     best = min(scores, key=lambda step: scores[step])
