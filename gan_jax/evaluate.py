@@ -22,7 +22,8 @@ from gan_jax.checkpoint import Step
 from gan_jax.errors import UserError
 from gan_jax.evaluation import picture
 from gan_jax.evaluation.judgement import Judged, judge
-from gan_jax.evaluation.protocol import NUM, Evaluator, evaluator_of
+from gan_jax.evaluation.named import evaluator_of
+from gan_jax.evaluation.protocol import NUM, Evaluator
 from gan_jax.evaluation.reals import Data, Reals, Source, load_reals, train_command
 from gan_jax.evaluation.scores import INCEPTION_FAMILIES, Score
 from gan_jax.evaluation.subjects import JudgedFile, JudgedRun

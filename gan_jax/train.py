@@ -25,7 +25,8 @@ from gan_jax.advice import advice
 from gan_jax.checkpoint import Checkpoints, NonFiniteState
 from gan_jax.config import Config
 from gan_jax.errors import Diverged, UserError
-from gan_jax.evaluation.protocol import Evaluator, bar, evaluator_for
+from gan_jax.evaluation.named import evaluator_for
+from gan_jax.evaluation.protocol import Evaluator, bar
 from gan_jax.gan import Gan, restored
 from gan_jax.parts import Facts, facts_of
 from gan_jax.report import LogRow, Report

@@ -30,7 +30,8 @@ from gan_jax.evaluation import (
     subjects,
     table,
 )
-from gan_jax.evaluation.protocol import Evaluator, evaluator_for, evaluator_of
+from gan_jax.evaluation.named import evaluator_for, evaluator_of
+from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.evaluation.reals import Reals, Source
 from gan_jax.features import classifier
 from gan_jax.gan import Gan
