@@ -18,6 +18,11 @@ from gan_jax.storage import sha256_of_file
 LOADED: dict[str, str] = {}
 
 
+def flags() -> list[str]:
+    """The flags with which a command loads the same plugins."""
+    return [f"--plugin={path}" for path in LOADED.values()]
+
+
 def load_plugin(path: str | Path) -> None:
     """Import the file, once for each content.
 

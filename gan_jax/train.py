@@ -10,6 +10,7 @@ cores; `python -m gan_jax.train --help` lists the options. This file only wires 
 
 import contextlib
 import os
+import shlex
 import signal
 import threading
 import time
@@ -20,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax import __version__, cli, config, data, generate, pictures, report, workdir
+from gan_jax import __version__, cli, config, data, generate, pictures, plugins, report, workdir
 from gan_jax.advice import advice
 from gan_jax.checkpoint import Checkpoints, NonFiniteState
 from gan_jax.config import Config
@@ -170,10 +171,10 @@ def train(config: Config) -> Path:
                 raise Diverged(f"{error}; {_last_good(checkpoints)}") from error
         report.save_grid(folder / "samples.png", *_arranged(gan, _grid(gan)))
         pictures.plot_losses(log.rows, folder / "losses.png", _title(config, folder))
-    print(
-        f"Done: {folder}/samples.png, {folder}/losses.png. Draw more: python -m gan_jax.sample --workdir={folder} "
-        f"--num={generate.grid_size(gan.parts)} --seed=1 --out=more.png"
-    )
+    num = generate.grid_size(gan.parts)
+    flags = [f"--workdir={folder}", f"--num={num}", "--seed=1", "--out=more.png", *plugins.flags()]
+    more = shlex.join(["python", "-m", "gan_jax.sample", *flags])
+    print(f"Done: {folder}/samples.png, {folder}/losses.png. Draw more: {more}")
     return folder
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax import config, data, report, storage, train, training
+from gan_jax import config, data, plugins, report, storage, train, training
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.errors import UserError
 from gan_jax.gan import load
+from gan_jax.objectives import OBJECTIVES
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Refuse = Callable[..., None]
@@ -315,6 +317,24 @@ def test_the_images_are_hashed_and_the_nets_built_once(
     done = in_process("train", *MLP, "--loss=hinge", "--steps=1")
     assert done.returncode == 0, done.stderr
     assert sorted(calls) == ["facts_of", "prepare"]
+
+
+def test_the_command_that_draws_more_works_as_it_is_printed(
+    in_process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins, "LOADED", {})
+    monkeypatch.setitem(OBJECTIVES, "mine", OBJECTIVES["hinge"])  # undone afterwards
+    text = "from gan_jax.objectives import OBJECTIVES\nOBJECTIVES['mine'] = OBJECTIVES['hinge']\n"
+    (tmp_path / "my loss.py").write_text(text)
+    done = in_process(
+        "train", *MLP, "--plugin=my loss.py", "--loss=mine", "--steps=1", "--workdir=my runs/it's"
+    )
+    assert done.returncode == 0, done.stderr
+    python, m, name, *args = shlex.split(done.stdout.splitlines()[-1].split("Draw more: ")[1])
+    assert (python, m, name) == ("python", "-m", "gan_jax.sample")
+    monkeypatch.setattr(plugins, "LOADED", {})  # as in another process
+    done = in_process("sample", *args)
+    assert (done.returncode, done.stdout) == (0, "64 samples of step 1 in more.png\n"), done.stderr
 
 
 def test_too_few_images_for_the_frechet_distance_are_refused_before_training(

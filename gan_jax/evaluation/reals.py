@@ -58,8 +58,7 @@ def train_command(source: Source, data_dir: str | Path | None) -> str:
     """The command that trains the classifier of these images, as it can be pasted into a shell."""
     given = {**source._asdict(), "data_dir": data_dir}
     flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    flags += [f"--plugin={path}" for path in plugins.LOADED.values()]
-    return shlex.join(["python", "-m", "gan_jax.train_classifier", *flags])
+    return shlex.join(["python", "-m", "gan_jax.train_classifier", *flags, *plugins.flags()])
 
 
 def check_arrays(split: str, images: np.ndarray, labels: np.ndarray | None) -> None:
