@@ -182,6 +182,23 @@ def test_what_cannot_be_written_is_an_error_of_one_line(
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_a_process_that_could_not_write_ends_at_once(tmp_path: Path) -> None:
+    """Orbax's thread waited for the folder that was never made, five minutes long, and the exit for the thread."""
+    program = (
+        "import pathlib, shutil, sys, numpy as np\n"
+        "from gan_jax.checkpoint import Checkpoints\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "with Checkpoints(folder, write=True) as writer:\n"
+        "    shutil.rmtree(folder)\n    folder.write_text('')\n"
+        "    writer.save({'a': np.ones(3)}, 1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "c")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "UserError" in done.stderr
+
+
 # Damage
 
 
