@@ -40,7 +40,7 @@ def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6), layout="constrained")
-    figure.suptitle(textwrap.fill(title, 90), fontsize=11)
+    figure.suptitle(textwrap.fill(title, 90, break_on_hyphens=False), fontsize=11)
     losses, scores = figure.subplots(2, 1, sharex=True)
     steps = [row["step"] for row in rows]
     names = {"d_loss": "D loss", "g_loss": "G loss"}

@@ -57,7 +57,7 @@ def save(page: Page, path: Path) -> None:
     # Imported here: it takes half a second, which no other use of this package should wait for.
     from matplotlib.figure import Figure
 
-    title = textwrap.fill(page.title, TITLE_WIDTH)
+    title = textwrap.fill(page.title, TITLE_WIDTH, break_on_hyphens=False)
     heights = [max(0.7 + 0.23 * len(page.scores), 3.2), 3.6] + (
         [4.2] if page.interpolations is not None else []
     )
