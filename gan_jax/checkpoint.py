@@ -82,7 +82,9 @@ class Checkpoints:
         score = None if score is None else float(score)  # an integer or a NumPy number too
         self._kept_as_best = self._find_best({step: score})
         metadata = {"sha256": sha256_of_arrays(arrays), "score": score}
-        with self._errors():
+        # Where it fails to make a folder in the background, its thread waits five minutes for it, and so does the exit.
+        options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+        with self._errors(), ocp.Context(async_options=options):
             self._orbax.save_async(step, arrays, force=True, overwrite=True, custom_metadata=metadata)
 
     def wait(self) -> None:

@@ -22,13 +22,15 @@ from gan_jax.checkpoint import Step
 from gan_jax.errors import UserError
 from gan_jax.evaluation import picture
 from gan_jax.evaluation.judgement import Judged, judge
-from gan_jax.evaluation.protocol import NUM, Evaluator, evaluator_of
-from gan_jax.evaluation.reals import Data, Reals, Source, load_reals
+from gan_jax.evaluation.named import evaluator_of
+from gan_jax.evaluation.protocol import NUM, Evaluator
+from gan_jax.evaluation.reals import Data, Reals, Source, load_reals, train_command
 from gan_jax.evaluation.scores import INCEPTION_FAMILIES, Score
 from gan_jax.evaluation.subjects import JudgedFile, JudgedRun
 from gan_jax.evaluation.table import table
 from gan_jax.features import FeatureNetwork, choose_network, load_inception
-from gan_jax.options import CHECKPOINT, COUNT, PATH, SEED, check, choice, option
+from gan_jax.generator_options import Generator
+from gan_jax.options import CHECKPOINT, COUNT, PATH, SEED, check, choice, option, options_of
 from gan_jax.parts import facts_of
 from gan_jax.storage import replacing, write_atomically
 
@@ -52,11 +54,7 @@ class Options(Data):
         COUNT,
     )
     seed: int = option(0, "Seed of the samples' latents and of every other random choice.", SEED)
-    checkpoint: Step = option(
-        None,
-        "Step of the runs' checkpoint, or best: the one of the lowest Fréchet distance. Default: the newest.",
-        CHECKPOINT,
-    )
+    checkpoint: Step = option(None, options_of(Generator)["checkpoint"].help, CHECKPOINT)
     features: str = option(
         "auto",
         "Whose features: of the data's classifier, of a random net, of Inception v3 alone, or auto: the "
@@ -120,12 +118,14 @@ def _check_against(subject: Subject, reals: Reals, num: int) -> None:
 
 
 def _evaluators(
-    source: Source, reals: Reals, options: Options, inception: FeatureNetwork | None
+    reals: Reals, command: str, options: Options, inception: FeatureNetwork | None
 ) -> list[Evaluator]:
-    """The judges of one data set; what they cannot judge, or could judge better, is said on standard error."""
+    """The judges of one data set; what they cannot judge, or could judge better, is said on standard error.
+
+    command: what trains its classifier.
+    """
     evaluators = []
     if options.features != "inception":
-        command = f"python -m gan_jax.train_classifier --dataset={source.dataset}"
         network = choose_network(
             reals.train_images, reals.train_labels, reals.name, wanted=options.features, train_with=command
         )
@@ -167,7 +167,8 @@ def evaluate(options: Options) -> None:
     for subject in subjects.values():
         if (source := subject.data) not in reals:
             reals[source] = load_reals(source, subject.data_dir)
-            evaluators[source] = _evaluators(source, reals[source], options, inception)
+            command = train_command(source, subject.data_dir)
+            evaluators[source] = _evaluators(reals[source], command, options, inception)
         _check_against(subject, reals[source], evaluators[source][0].num)
     tables: dict[Source, dict[str, list[Score]]] = {}
     remarks: list[str] = []

@@ -21,7 +21,7 @@ from gan_jax.objectives import OBJECTIVES, Objective
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Optimizer, Schedule
 from gan_jax.penalties import PENALTIES, Penalty
 from gan_jax.penalties import apply as apply_penalty
-from gan_jax.storage import sha256_of_arrays
+from gan_jax.storage import sha256_of_data
 
 
 class Facts(NamedTuple):
@@ -43,21 +43,16 @@ def facts_of(images: np.ndarray, labels: np.ndarray | None) -> Facts:
         raise UserError(
             f"images must be uint8 [N, H, W, C], N at least 1, not {images.dtype} {list(images.shape)}."
         )
-    arrays = {"images": images}
-    if labels is not None:
-        if (
-            labels.shape != images.shape[:1]
-            or not np.issubdtype(labels.dtype, np.integer)
-            or labels.min() < 0
-        ):
-            raise UserError(
-                f"labels must be whole numbers from 0 on, one for each of the {len(images)} images, "
-                f"not {labels.dtype} {list(labels.shape)}."
-            )
-        arrays["labels"] = labels.astype(np.int32)
+    if labels is not None and (
+        labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0
+    ):
+        raise UserError(
+            f"labels must be whole numbers from 0 on, one for each of the {len(images)} images, "
+            f"not {labels.dtype} {list(labels.shape)}."
+        )
     height, width, channels = images.shape[1:]
     num_classes = None if labels is None else int(labels.max()) + 1
-    return Facts((height, width, channels), len(images), num_classes, sha256_of_arrays(arrays))
+    return Facts((height, width, channels), len(images), num_classes, sha256_of_data(images, labels))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Pictures of images and of curves."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,13 @@ def grid(images: np.ndarray, columns: int | None = None) -> Image.Image:
 def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     """Both losses, the penalties, and D's mean score on real and fake, over the steps of a run, as a PNG.
 
-    The axes show what most steps are like: a spike of a few, such as a run's first ones, is cut off.
+    The axes show what most steps are like: a spike of a few, such as a diverging run's last ones, is cut off.
     """
     # Imported here: it takes half a second, which the start of a run should not wait for.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6), layout="constrained")
+    figure.suptitle(textwrap.fill(title, 90, break_on_hyphens=False), fontsize=11)
     losses, scores = figure.subplots(2, 1, sharex=True)
     steps = [row["step"] for row in rows]
     names = {"d_loss": "D loss", "g_loss": "G loss"}
@@ -47,21 +49,32 @@ def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
         columns = {label: [row.get(name, math.nan) for row in rows] for name, label in shown.items()}
         for label, values in columns.items():
             axes.plot(steps, values, label=label, linewidth=1)
-        axes.set_ylim(*_limits(np.array(list(columns.values()))))
-        axes.legend(loc="upper right", ncols=len(columns), fontsize=9)
+        axes.set_ylim(*limits(np.array(list(columns.values()))))
+        # Above the axes, where it hides no curve.
+        axes.legend(
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            ncols=len(columns),
+            fontsize=9,
+            frameon=False,
+            borderpad=0.2,
+        )
         axes.grid(alpha=0.3)
     scores.axhline(0.5, color="grey", linestyle="--", linewidth=1)
-    losses.set_title(title, fontsize=11, wrap=True)
     losses.set_ylabel("loss")
     scores.set(xlabel="step", ylabel="D's mean score (½: cannot tell)")
     figure.savefig(path, dpi=120, format="png")
 
 
-def _limits(values: np.ndarray) -> tuple[float | None, float | None]:
-    """The range of all values but the 1% at either end, and a margin; nothing for no values."""
+def limits(values: np.ndarray) -> tuple[float | None, float | None]:
+    """The range of the values, of any shape, that are not far out, and a margin; nothing for no values.
+
+    Far out is what lies beyond the middle nine tenths by more than twice their range.
+    """
     finite = values[np.isfinite(values)]
     if not finite.size:
         return None, None
-    low, high = np.quantile(finite, [0.01, 0.99])
-    margin = 0.08 * (high - low) or 0.1
-    return float(low - margin), float(high + margin)
+    low, high = np.quantile(finite, [0.05, 0.95])
+    near = finite[(finite >= low - 2 * (high - low)) & (finite <= high + 2 * (high - low))]
+    margin = 0.08 * np.ptp(near) or 0.1
+    return float(near.min() - margin), float(near.max() + margin)

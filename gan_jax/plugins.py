@@ -20,6 +20,11 @@ MOST_WORDS = 300  # characters of an error's message: a compiler's may run over 
 LOADED: dict[str, str] = {}
 
 
+def flags() -> list[str]:
+    """The flags with which a command loads the same plugins."""
+    return [f"--plugin={path}" for path in LOADED.values()]
+
+
 def load_plugin(path: str | Path) -> None:
     """Import the file, once for each content.
 

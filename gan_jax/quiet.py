@@ -4,6 +4,7 @@ import contextlib
 import gc
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,34 +50,66 @@ def quiet() -> Iterator[Callable[[], None]]:
 
     Orbax logs each file that it misses, and leaves the tasks beside the one that failed: for each array that is still
     being read TensorStore, in a thread of its own, finds their event loop closed, which only `sys.unraisablehook`
-    hears of, and asyncio logs their errors when they are collected.
+    hears of, and asyncio logs their errors when they are collected. All that is anyone else's is passed on.
     """
-    hook, last = sys.unraisablehook, 0.0
+    with _FILTERS.lock:
+        _FILTERS.install()
+    try:
+        yield _FILTERS.settle
+    finally:
+        with _FILTERS.lock:
+            _FILTERS.remove()
 
-    def filtered(unraisable: Any) -> None:
-        nonlocal last
-        last = time.monotonic()
-        if "Event loop is closed" not in str(unraisable.exc_value):
-            hook(unraisable)
 
-    def settle() -> None:
-        nonlocal last
-        last = time.monotonic()
-        while time.monotonic() - last < LULL:
+class _Filters:
+    """One for the process: the first to come installs them and the last to go removes them, from whatever thread.
+
+    Were there a hook for each, two that overlap would put back each other's, for good.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._users, self._last = 0, 0.0
+        self._hook: Callable[[Any], object] = sys.__unraisablehook__
+        self._loggers = [logging.getLogger(), logging.getLogger("absl"), logging.getLogger("asyncio")]
+
+    def install(self) -> None:
+        self._users += 1
+        if self._users == 1:
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
+            for logger in self._loggers:
+                logger.addFilter(self._others)
+
+    def remove(self) -> None:
+        self._users -= 1
+        if self._users == 0:
+            if (
+                sys.unraisablehook == self._unraisable
+            ):  # else somebody has put another in its place, which stays
+                sys.unraisablehook = self._hook
+            for logger in self._loggers:
+                logger.removeFilter(self._others)
+
+    def settle(self) -> None:
+        """Wait until the tasks that a failed read left behind have ended."""
+        self._last = time.monotonic()
+        while time.monotonic() - self._last < LULL:
             time.sleep(LULL / 10)
         gc.collect()
 
-    def others(record: logging.LogRecord) -> bool:
-        of_tensorstore = record.exc_info and "tensorstore" in str(record.exc_info[1])
-        return "/orbax/" not in record.pathname and not of_tensorstore
+    def _unraisable(self, unraisable: Any) -> None:
+        self._last = time.monotonic()
+        # TensorStore's comes of no Python object; that of a destructor, such as a notebook's client, does.
+        of_tensorstore = unraisable.object is None and "Event loop is closed" in str(unraisable.exc_value)
+        if not (self._users and of_tensorstore):
+            self._hook(unraisable)
 
-    with contextlib.ExitStack() as stack:
-        for logger in (logging.getLogger(), logging.getLogger("absl"), logging.getLogger("asyncio")):
-            logger.addFilter(others)
-            stack.callback(logger.removeFilter, others)
-        stack.callback(setattr, sys, "unraisablehook", hook)
-        sys.unraisablehook = filtered
-        yield settle
+    def _others(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.name == "asyncio" and record.exc_info else None
+        return "/orbax/checkpoint/" not in record.pathname and "tensorstore" not in str(error)
+
+
+_FILTERS = _Filters()
 
 
 def brief(error: Exception) -> str:

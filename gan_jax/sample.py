@@ -13,18 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from gan_jax import cli, generate, report
-from gan_jax.checkpoint import Step
 from gan_jax.errors import UserError
 from gan_jax.gan import MOST, load
-from gan_jax.options import CHECKPOINT, PATH, REQUIRED, SEED, check, option, whole
+from gan_jax.generator_options import Generator
+from gan_jax.options import PATH, REQUIRED, SEED, check, option, whole
 from gan_jax.storage import replacing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Generator):
     """What to draw, and where to."""
 
-    workdir: str = option(REQUIRED, "Folder of the training run.", PATH)
     out: str = option(
         REQUIRED,
         "File to write: .png for a grid, .npz for an array `images`, uint8 [N, H, W, C], and `labels` if it has any.",
@@ -38,11 +37,6 @@ class Options:
     label: int | None = option(None, "Draw this class alone; for conditional runs.", whole(0, 2**31 - 1))
     seed: int | None = option(
         None, "Seed of the latents. Default: the run's own, which gives the grid that training drew.", SEED
-    )
-    checkpoint: Step = option(
-        None,
-        "Step of the checkpoint, or best: the one of the lowest Fréchet distance. Default: the newest.",
-        CHECKPOINT,
     )
 
     def __post_init__(self) -> None:

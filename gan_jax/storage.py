@@ -72,6 +72,13 @@ def sha256_of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+def sha256_of_data(images: np.ndarray, labels: np.ndarray | None) -> str:
+    """SHA-256 of a train split, uint8 [N, H, W, C] and integers [N]: what a run and a classifier know their data by."""
+    return sha256_of_arrays(
+        {"images": images} | ({} if labels is None else {"labels": labels.astype(np.int32)})
+    )
+
+
 class Damaged(Exception):
     """A file's content is not what such a file holds; the message says why, in a few words."""
 

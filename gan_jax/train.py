@@ -10,6 +10,7 @@ cores; `python -m gan_jax.train --help` lists the options. This file only wires 
 
 import contextlib
 import os
+import shlex
 import signal
 import threading
 import time
@@ -20,17 +21,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax import __version__, cli, config, data, generate, pictures, report, workdir
+from gan_jax import __version__, cli, config, data, generate, pictures, plugins, report, workdir
 from gan_jax.advice import advice
 from gan_jax.checkpoint import Checkpoints, NonFiniteState
 from gan_jax.config import Config
 from gan_jax.errors import Diverged, UserError
-from gan_jax.evaluation.protocol import Evaluator, bar, evaluator_for
+from gan_jax.evaluation.named import evaluator_for
+from gan_jax.evaluation.protocol import Evaluator, bar
 from gan_jax.gan import Gan, restored
 from gan_jax.parts import Facts, facts_of
 from gan_jax.report import LogRow, Report
 from gan_jax.state import to_arrays
-from gan_jax.training import fit, prepare
+from gan_jax.training import iterate, prepare
 
 
 class Stopped(Exception):
@@ -151,9 +153,8 @@ def train(config: Config) -> Path:
     own = {"image_size": config.image_size, "channels": config.channels}
     images, labels = data.load(config.dataset, "train", config.data_dir, **own)
     facts = facts_of(images, labels)
-    _, plan = prepare(config, facts)
-    # Seed 1: evaluate's default is 0, and the best should not be reported on the samples it was chosen by.
-    evaluator = evaluator_for(config.dataset, config.data_dir, seed=1, **own) if config.eval_every else None
+    parts, plan = prepare(config, facts)
+    evaluator = _evaluator(config) if config.eval_every else None
     with (
         workdir.claim(config, facts) as folder,
         Checkpoints(folder / "checkpoints", write=True, keep_every=config.keep_every) as checkpoints,
@@ -162,18 +163,31 @@ def train(config: Config) -> Path:
         workdir.write_config(folder, config, facts)
         report.save_grid(folder / "real.png", images[: generate.COLUMNS**2])
         _announce(config, start, plan.total, folder)
-        with Report(folder, config, plan, start.step if start else 0) as log:
+        with Report(folder, config, plan, start.step if start else 0) as log, _signals() as received:
             try:
-                gan = _run(config, images, labels, start, Loop(checkpoints, log, evaluator))
+                chunks = iterate(config, parts, plan, images, labels, start)
+                gan = _run(chunks, start, Loop(checkpoints, log, evaluator), received)
             except Diverged as error:
                 raise Diverged(f"{error}; {_last_good(checkpoints)}") from error
         report.save_grid(folder / "samples.png", *_arranged(gan, _grid(gan)))
         pictures.plot_losses(log.rows, folder / "losses.png", _title(config, folder))
-    print(
-        f"Done: {folder}/samples.png, {folder}/losses.png. Draw more: python -m gan_jax.sample --workdir={folder} "
-        f"--num={generate.grid_size(gan.parts)} --seed=1 --out=more.png"
-    )
+    num = generate.grid_size(gan.parts)
+    flags = [f"--workdir={folder}", f"--num={num}", "--seed=1", "--out=more.png", *plugins.flags()]
+    more = shlex.join(["python", "-m", "gan_jax.sample", *flags])
+    print(f"Done: {folder}/samples.png, {folder}/losses.png. Draw more: {more}")
     return folder
+
+
+def _evaluator(config: Config) -> Evaluator:
+    """The judge of `--eval_every`. Raises `UserError` at once, not after the first epochs, if it cannot judge."""
+    own = {"image_size": config.image_size, "channels": config.channels}
+    # Seed 1: evaluate's default is 0, and the best should not be reported on the samples it was chosen by.
+    evaluator = evaluator_for(config.dataset, config.data_dir, seed=1, **own)
+    try:
+        evaluator.check_frechet()
+    except UserError as error:
+        raise UserError(f"{error} Leave --eval_every out, or give more images.") from None
+    return evaluator
 
 
 def _start(config: Config, facts: Facts, checkpoints: Checkpoints, folder: Path) -> Gan | None:
@@ -191,18 +205,17 @@ def _start(config: Config, facts: Facts, checkpoints: Checkpoints, folder: Path)
     return gan
 
 
-def _run(config: Config, images: np.ndarray, labels: np.ndarray | None, start: Gan | None, loop: Loop) -> Gan:
-    """Train to the end; raises Stopped at a signal. The last state is saved either way."""
+def _run(chunks: Iterator[Gan], start: Gan | None, loop: Loop, received: list[int]) -> Gan:
+    """Train to the end; raises Stopped once a signal is received. The last state is saved either way."""
     gan, saved = start, start
-    with _signals() as received:
-        for gan in fit(config, images, labels, start=start):
-            loop.take(gan)
-            if received:
-                break
-        assert gan is not None  # a run has one step at least
-        loop.read({})
-        if gan is not saved and not gan.plan.saves(gan.step):
-            loop.save(gan)
+    for gan in chunks:
+        loop.take(gan)
+        if received:
+            break
+    assert gan is not None  # a run has one step at least
+    loop.read({})
+    if gan is not saved and not gan.plan.saves(gan.step):
+        loop.save(gan)
     if gan.step < gan.plan.total:
         raise Stopped(gan, received[0])
     return gan

@@ -182,6 +182,23 @@ def test_what_cannot_be_written_is_an_error_of_one_line(
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_a_process_that_could_not_write_ends_at_once(tmp_path: Path) -> None:
+    """Orbax's thread waited for the folder that was never made, five minutes long, and the exit for the thread."""
+    program = (
+        "import pathlib, shutil, sys, numpy as np\n"
+        "from gan_jax.checkpoint import Checkpoints\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "with Checkpoints(folder, write=True) as writer:\n"
+        "    shutil.rmtree(folder)\n    folder.write_text('')\n"
+        "    writer.save({'a': np.ones(3)}, 1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "c")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "UserError" in done.stderr
+
+
 # Damage
 
 
@@ -292,14 +309,10 @@ def test_others_are_heard_meanwhile(
 ) -> None:
     heard: list[object] = []
 
-    class Loud:
-        def __del__(self) -> None:
-            raise ZeroDivisionError("of another's")
-
     def load(path: Path) -> Arrays:
         logging.getLogger("asyncio").error("a notebook's")
         logging.getLogger().warning("anyone's")
-        Loud()
+        Loud(ZeroDivisionError("of another's"))
         raise ValueError("damaged")
 
     async def notebooks() -> None:  # a loop runs in a notebook's thread
@@ -315,6 +328,92 @@ def test_others_are_heard_meanwhile(
     assert [str(error) for error in heard] == ["of another's"]
     assert sys.unraisablehook is hook
     assert logging.getLogger("asyncio").level == level
+
+
+class Loud:
+    """What raises where nobody can catch it."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __del__(self) -> None:
+        raise self._error
+
+
+def test_others_are_heard_while_a_run_writes_and_all_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A whole training long: another library's records, its unraisable errors, even of a closed event loop."""
+    heard: list[object] = []
+    names = (None, "absl", "asyncio", "another")
+    states = lambda: [(x.level, list(x.filters), x.disabled) for x in map(logging.getLogger, names)]
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: heard.append(unraisable.exc_value))
+    hook, before = sys.unraisablehook, states()
+    with Checkpoints(tmp_path / "c", write=True) as writer:
+        save(writer, 1)
+        for name in names:
+            logging.getLogger(name).warning("of %s", name)
+        try:
+            raise ValueError("tensorstore is another's word too")
+        except ValueError:
+            logging.getLogger("another").exception("failed")
+        Loud(ZeroDivisionError("a"))
+        Loud(RuntimeError("Event loop is closed"))
+    assert [r.getMessage() for r in caplog.records] == [*(f"of {name}" for name in names), "failed"]
+    assert [str(error) for error in heard] == ["a", "Event loop is closed"]
+    assert (sys.unraisablehook, states()) == (hook, before)
+
+
+@pytest.mark.parametrize("failing", ["save", "read"])
+def test_what_fails_puts_the_hook_and_the_filters_back(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no space")
+
+    hook, filters = (
+        sys.unraisablehook,
+        [list(logging.getLogger(n).filters) for n in (None, "absl", "asyncio")],
+    )
+    if failing != "save":
+        monkeypatch.setattr(checkpoint.ocp, "load", fail)
+
+    def go_on() -> None:
+        with Checkpoints(copy, write=True) as writer:
+            if failing != "read":
+                monkeypatch.setattr(writer._orbax, "save_async", fail)
+                save(writer, 4)
+            writer.restore(silent)
+
+    with pytest.raises(UserError, match=r"cannot be (written|read)"):
+        go_on()
+    assert sys.unraisablehook is hook
+    assert filters == [list(logging.getLogger(n).filters) for n in (None, "absl", "asyncio")]
+
+
+def test_two_that_overlap_put_back_what_was_there(copy: Path, tmp_path: Path) -> None:
+    """As a thread that trains and one that trains or reads: the first to begin is the first to end."""
+    hook, filters = sys.unraisablehook, list(logging.getLogger().filters)
+    one, other = Checkpoints(copy, write=True), Checkpoints(tmp_path / "other", write=True)
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert sys.unraisablehook is not hook
+    other.__exit__(None, None, None)
+    assert sys.unraisablehook is hook
+    assert logging.getLogger().filters == filters
+
+
+def test_a_hook_that_was_set_meanwhile_stays(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", heard.append)
+    with Checkpoints(copy, write=True):
+        ours = sys.unraisablehook
+        theirs = lambda unraisable: ours(unraisable)
+        sys.unraisablehook = theirs
+    assert sys.unraisablehook is theirs
+    Loud(RuntimeError("Event loop is closed"))  # through ours, which now lets all pass
+    assert len(heard) == 1
 
 
 # A reader beside a running trainer

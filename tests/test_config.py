@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gan_jax import config
+from gan_jax import config, evaluate, sample
 from gan_jax.advice import advice
 from gan_jax.config import PRESETS, Config
 from gan_jax.errors import UserError
+from gan_jax.human_eval import __main__ as human_eval
 from gan_jax.options import options_of
 from gan_jax.workdir import path_of
 
@@ -99,6 +100,20 @@ def test_help_is_complete_grouped_and_shows_defaults(capsys: pytest.CaptureFixtu
     assert "(default: 64)" in text
     for choice in ("relativistic", "dragan", "kmnist", "rmsprop", "uniform"):
         assert choice in text
+
+
+def test_the_commands_that_draw_say_the_same_of_the_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    told = []
+    for command in (sample, evaluate, human_eval):
+        with pytest.raises(SystemExit) as stop:
+            command.main(["--help"])
+        assert stop.value.code == 0
+        words = " ".join(capsys.readouterr().out.split())
+        told.append(words.split("--checkpoint STEP ")[1].split("newest.")[0])
+        assert "--workdir " in words
+        assert "--seed INT" in words
+    assert len(set(told)) == 1
+    assert told[0].startswith("Step of the checkpoint, or best")
 
 
 @pytest.mark.parametrize(

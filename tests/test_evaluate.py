@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +13,10 @@ import jax
 import numpy as np
 import pytest
 from begin import save_run
+from matplotlib.figure import Figure
 from PIL import Image
 
-from gan_jax import cli, data, evaluate, features, sample, workdir
+from gan_jax import cli, data, evaluate, features, pictures, plugins, sample, train_classifier, workdir
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.evaluation import (
@@ -28,7 +30,8 @@ from gan_jax.evaluation import (
     subjects,
     table,
 )
-from gan_jax.evaluation.protocol import Evaluator, evaluator_for, evaluator_of
+from gan_jax.evaluation.named import evaluator_for, evaluator_of
+from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.evaluation.reals import Reals, Source
 from gan_jax.features import classifier
 from gan_jax.gan import Gan
@@ -300,21 +303,22 @@ def test_the_command_judges_runs_and_files_side_by_side(in_process: Command, tmp
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "mnist"
-    assert re.split(r"  +", lines[1].strip())[:4] == ["Fréchet ↓", "kernel ↓", "Inception ↑", "precision ↑"]
-    rows = {line[:12].strip(): re.split(r"  +", line[12:].strip()) for line in lines[2:7]}
-    assert list(rows) == ["run", "theirs.npz", "-" * 12, "real train", "noise"]
-    assert " ± " in rows["theirs.npz"][2]
-    assert lines[7].startswith(
+    titles, _, *rows = [re.split(r"  +", line.strip()) for line in lines[1:12]]
+    assert titles == ["run", "theirs.npz", "real train", "noise"]
+    names = ["Fréchet ↓", "kernel ↓", "Inception ↑", "precision ↑", "recall ↑", "density ↑", "coverage ↑"]
+    assert [row[0] for row in rows] == [*names, "class KL ↓", "classes ↑"]
+    assert " ± " in rows[2][2]
+    assert lines[12].startswith(
         "500 samples, 500 test images, seed 3; features: mnist-classifier, SHA-256 4e40b0"
     )
-    assert max(map(len, lines[:8])) <= 120
     run, file = read(tmp_path / "run/evaluation.json"), read(tmp_path / "theirs.evaluation.json")
     assert run["scores"].keys() == file["scores"].keys()
     assert [name.split("/")[0] for name in run["scores"]] == METRICS
     assert (run["source"]["workdir"], run["source"]["step"]) == ("run", 10)
     assert run["left_out"] == file["left_out"] == {}
-    assert float(rows["run"][0]) == pytest.approx(run["scores"][FRECHET]["value"], rel=1e-3)
-    assert float(rows["real train"][0]) == pytest.approx(run["scores"][FRECHET]["floor"], rel=1e-3)
+    expected = [run["scores"][FRECHET]["value"], file["scores"][FRECHET]["value"]]
+    expected += [run["scores"][FRECHET][bound] for bound in ("floor", "noise")]
+    assert [float(cell) for cell in rows[0][1:]] == pytest.approx(expected, rel=1e-3)
     assert file["source"]["npz"] == "theirs.npz"
     for report in (run, file):
         for score in report["scores"].values():
@@ -446,14 +450,14 @@ def test_labelled_images_without_a_classifier_are_judged_by_random_features(
     evaluate.main([f"--npz={own}"])
     out, err = capsys.readouterr()
     assert len(err.splitlines()) == 1
-    assert "random-conv-0" in err
+    assert "random-filters-0" in err
     assert "python -m gan_jax.train_classifier --dataset=mnist" in err
     report = read(own.with_name("samples.evaluation.json"))
     found = {name.split("/")[0]: score for name, score in report["scores"].items()}
     assert list(found) == [
         name for name in METRICS if name not in ("inception_score", "class_balance", "classes_found")
     ]
-    assert "frechet_distance/random-conv-0/150-test" in report["scores"]  # all the test images there are
+    assert "frechet_distance/random-filters-0/150-test" in report["scores"]  # all the test images there are
     assert "class_shares" not in report
     assert found["frechet_distance"]["value"] < 0.2 * found["frechet_distance"]["noise"]
     assert "Inception" not in out
@@ -472,6 +476,42 @@ def test_labelled_images_without_a_classifier_are_judged_by_random_features(
     assert capsys.readouterr().err == ""  # it was asked for
 
 
+def test_the_command_that_is_suggested_works_as_it_is_printed(
+    in_process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the very images: their size and channels, a plugin's set with its folder, paths with blanks."""
+    monkeypatch.setattr(plugins, "LOADED", {})
+    monkeypatch.setattr(data, "DATASETS", dict(data.DATASETS))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    untrained = lambda images, labels, **how: classifier.Classifier(3).init(jax.random.key(0), images[:1])
+    monkeypatch.setattr(train_classifier, "train_classifier", untrained)
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (300, 12, 12, 3), np.uint8), np.arange(300) % 3
+    np.savez(tmp_path / "it's mine.npz", images=images, labels=labels)
+    np.savez(tmp_path / "samples.npz", images=images[:, :8, :8, :1])
+    (tmp_path / "my set.py").write_text(
+        "import numpy as np\nfrom gan_jax import data\n\ndef load(split, folder):\n"
+        "    found = np.load(f'{folder}/images.npz')\n    return found['images'], found['labels']\n\n"
+        "data.DATASETS['plugged'] = load\n"
+    )
+    (tmp_path / "my folder").mkdir()
+    small = {"images": images[:, :8, :8, :1], "labels": labels}
+    np.savez(tmp_path / "my folder" / "images.npz", **small)
+    for flags in (
+        ["--dataset=it's mine.npz", "--image_size=8", "--channels=1"],
+        ["--dataset=plugged", "--data_dir=my folder", "--plugin=my set.py"],
+    ):
+        judge = ["evaluate", "--npz=samples.npz", *flags]
+        done = in_process(*judge)
+        assert done.returncode == 0, done.stderr
+        [suggested] = re.findall("`(.*)`", done.stderr)
+        python, m, name, *args = shlex.split(suggested)
+        assert (python, m, name) == ("python", "-m", "gan_jax.train_classifier")
+        assert sorted(args) == sorted(flags)
+        assert in_process("train_classifier", *args).returncode == 0
+        assert in_process(*judge).stderr == ""  # it is found
+
+
 def test_unlabelled_images_say_which_features_they_take(
     own: Path, tiny: Reals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -479,10 +519,35 @@ def test_unlabelled_images_say_which_features_they_take(
     monkeypatch.setattr(evaluate, "load_reals", lambda source, data_dir: bare)
     evaluate.main([f"--npz={own}"])
     assert capsys.readouterr().err.splitlines() == [
-        "the features are those of random-conv-0, since tiny has no labels."
+        "the features are those of random-filters-0, since tiny has no labels."
     ]
     with pytest.raises(UserError, match="tiny has no labels; or take --features=random"):
         evaluate.main([f"--npz={own}", "--features=classifier"])
+
+
+@pytest.mark.parametrize(
+    "changed", [{"train_labels": None}, {"test_labels": None}, {"test_labels": np.full(150, 9)}]
+)
+def test_labels_of_one_split_alone_are_no_error(
+    own: Path, tiny: Reals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changed: dict
+) -> None:
+    """Nor is a class that only the test images have."""
+    bare = tiny._replace(**changed)
+    variables = classifier.Classifier(3).init(jax.random.key(0), tiny.train_images[:1])
+    classifier.save_variables(classifier.classifier_path(tiny.train_images, tiny.train_labels), variables)
+    for module in (evaluate, train_classifier):
+        monkeypatch.setattr(module, "load_reals", lambda source, data_dir: bare)
+    monkeypatch.setattr(subjects.JudgedFile, "labels", lambda self, num: np.arange(num) % 3)
+    monkeypatch.setattr(train_classifier, "train_classifier", lambda images, labels, **how: variables)
+    evaluate.main([f"--npz={own}"])
+    report = read(own.with_name("samples.evaluation.json"))
+    judged = bare.train_labels is not None
+    assert ("classes_found/tiny-classifier/150-test" in report["scores"]) == judged
+    assert ("label_accuracy" in report) == judged
+    assert ("test" in report.get("label_accuracy", {})) == (judged and bare.test_labels is not None)
+    if judged:
+        train_classifier.main([])
+        assert ("test accuracy" in capsys.readouterr().out) == (bare.test_labels is not None)
 
 
 def test_fewer_test_images_than_features_cost_the_frechet_distance_alone(
@@ -491,20 +556,20 @@ def test_fewer_test_images_than_features_cost_the_frechet_distance_alone(
     evaluate.main([f"--npz={own}", "--features=random", "--num=64"])
     err = capsys.readouterr().err
     assert err.splitlines() == [
-        "warning: no Fréchet distance: with random-conv-0 it takes at least 65 images, and there are 64."
+        "warning: no Fréchet distance: with random-filters-0 it takes at least 65 images, and there are 64."
     ]
     report = read(own.with_name("samples.evaluation.json"))
     assert list(report["left_out"]) == ["Fréchet distance"]
-    assert "kernel_distance/random-conv-0/64-test" in report["scores"]
+    assert "kernel_distance/random-filters-0/64-test" in report["scores"]
     evaluate.main([f"--npz={own}", "--features=random", "--num=65"])
     assert capsys.readouterr().err == ""
 
 
 def test_an_evaluator_of_plain_arrays(tiny: Reals) -> None:
     evaluator = Evaluator(tiny.test_images, tiny.train_images)
-    assert (evaluator.num, evaluator.network.name) == (150, "random-conv-0")
+    assert (evaluator.num, evaluator.network.name) == (150, "random-filters-0")
     found = by_metric(evaluator.scores(tiny.train_images[:150]))
-    dark = by_metric(evaluator.scores(tiny.train_images[:150] // 2))
+    dark = by_metric(evaluator.scores(tiny.train_images[:150] // 4))
     assert found["frechet_distance"].value < 0.1 * dark["frechet_distance"].value
     assert found["coverage"].value > 0.8 > 0.2 > dark["coverage"].value
     with pytest.raises(UserError, match="least 65 images"):
@@ -526,8 +591,7 @@ def test_a_metric_of_ones_own_is_in_the_table(
     monkeypatch.setitem(scores.FAMILIES, "mine", scores.Family(measure))
     evaluate.main([f"--npz={own}", "--features=random"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].endswith("  brightness ↑")
-    assert lines[2].endswith("  150")
+    assert [line.split() for line in lines if "brightness" in line] == [["brightness", "↑", *["150"] * 3]]
 
 
 # The table and the picture
@@ -544,18 +608,59 @@ def _score(
 
 def test_fifteen_subjects_fit_a_terminal() -> None:
     """834 columns once; and a long path keeps its end, which tells runs apart."""
-    measured = [_score(metric, 1234.5678) for metric in METRICS[:9]]
+    measured = [_score(metric, 1234.5678, spread=0.012) for metric in METRICS]
     subject = {f"runs/{'long' * 20}-{i:02}": measured for i in range(15)}
     lines = table.table(subject).splitlines()
     assert len(lines) == 15 + 5
-    assert max(map(len, lines)) <= 125
+    assert max(map(len, lines)) <= 120
     assert [line.split()[0][-3:] for line in lines[1:16]] == [f"-{i:02}" for i in range(15)]
+
+
+def test_two_subjects_have_a_column_each() -> None:
+    measured = [_score(metric, 1234.5678, spread=0.012) for metric in METRICS]
+    lines = table.table({f"runs/{'long' * 20}-{i:02}": measured for i in range(2)}).splitlines()
+    assert len(lines) == 9 + 3
+    assert max(map(len, lines)) <= 100
+    assert [word[-3:] for word in lines[0].split()[:2]] == ["-00", "-01"]
+    ends = [match.end() for match in re.finditer(r"\S+( train)?", lines[0])]
+    assert all(
+        line[end - 1] != " " and line[end : end + 1] in ("", " ") for line in lines[2:11] for end in ends
+    )
+
+
+def test_headings_stand_over_their_numbers() -> None:
+    axes = Figure().subplots()
+    picture._draw_scores(axes, [_score(metric, 1.0) for metric in METRICS])
+    cells = axes.tables[0].get_celld()
+    for column in range(4):
+        assert {cells[row, column].get_text().get_ha() for row in range(11)} == {
+            "left" if not column else "right"
+        }
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        ([0.3, 0.4, 0.5, 0.6, 0.9], 0.3, 0.9),  # a short run's first value is no outlier
+        ([*np.linspace(1, 2, 99), 1e9], 1, 2),
+        ([*np.linspace(1, 2, 99), -1e9, np.nan, np.inf], 1, 2),
+        ([1.0, 1.0], 0.9, 1.1),
+    ],
+)
+def test_a_spike_does_not_flatten_the_losses(values: list[float], low: float, high: float) -> None:
+    bottom, top = pictures.limits(np.array([values]))
+    assert bottom is not None
+    assert top is not None
+    margin = 0.1 * (high - low)
+    assert low - margin <= bottom <= low
+    assert high <= top <= high + margin
+    assert pictures.limits(np.array([[np.nan]])) == (None, None)
 
 
 def test_each_network_has_a_block_of_the_table() -> None:
     found = table.table({"run": [_score("recall", 1.0), _score("recall", 2.0, "inception", spread=0.125)]})
     blocks = found.split("\n\n")
-    assert [re.split("  +", block.splitlines()[1].strip())[1] for block in blocks] == ["1", "2 ± 0.12"]
+    assert [re.split("  +", block.splitlines()[2].strip())[1] for block in blocks] == ["1", "2 ± 0.12"]
     assert "features: inception, SHA-256" in blocks[1]
 
 

@@ -245,7 +245,7 @@ def test_a_metric_from_one_file_is_in_the_table_and_in_the_file(in_process: Comm
     assert done.returncode == 0, done.stderr
     assert "brightness ↓" in done.stdout
     scores = json.loads(Path("theirs.evaluation.json").read_text())["scores"]
-    [found] = [score for name, score in scores.items() if name.startswith("brightness/random-conv-0/")]
+    [found] = [score for name, score in scores.items() if name.startswith("brightness/random-filters-0/")]
     assert 0 <= found["floor"] < found["value"]
 
 

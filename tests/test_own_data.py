@@ -14,6 +14,7 @@ from PIL import Image
 from gan_jax import data, storage
 from gan_jax.data import convert, npz, own
 from gan_jax.errors import UserError
+from gan_jax.parts import facts_of
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +43,15 @@ def _save(path, pixels, **options):
 
 def _both(name, **options):
     """Images and labels of both splits, put together in the order in which they were given."""
-    (train, train_labels), (test, test_labels) = (
-        data.load(name, split, **options) for split in ("train", "test")
-    )
-    rank = own.held_out(len(train) + len(test))
+    held_out = own.held_out
+    with pytest.MonkeyPatch.context() as patch:
+        ranks = []
+        patch.setattr(own, "held_out", lambda *args: ranks.append(held_out(*args)) or ranks[-1])
+        (train, train_labels), (test, test_labels) = (
+            data.load(name, split, **options) for split in ("train", "test")
+        )
+    rank = ranks[0]
+    np.testing.assert_array_equal(rank, ranks[1])
     images = np.empty((len(train) + len(test), *train.shape[1:]), np.uint8)
     rest = np.setdiff1d(np.arange(len(images)), rank)
     images[rank], images[rest] = test, train
@@ -71,7 +77,7 @@ def _error(name, **options):
 @pytest.mark.parametrize("shape", [(8, 128), (9, 8, 1), (16, 16, 3)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint16])
 def test_uint8_images_are_taken_as_they_are_without_a_cache(tmp_path, cache, shape, dtype):
-    images, labels = _random(20, *shape), np.arange(20, dtype=dtype) * 3
+    images, labels = _random(20, *shape), np.arange(20, dtype=dtype) % 7 * 3
     loaded = _both(_npz(tmp_path / "a.npz", images=images, labels=labels, more=np.zeros(3)))
     np.testing.assert_array_equal(loaded[0], images.reshape(20, *(*shape, 1)[:3]))
     np.testing.assert_array_equal(loaded[1], labels)
@@ -312,18 +318,66 @@ def _palette(path):
 
 
 def _transparent(path):
-    """Left half opaque red, right half wholly transparent green: what is seen there is the white page."""
+    """From opaque red at the left to transparent green at the right: what shines through is the black behind."""
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[:, :4], pixels[:, 4:] = [255, 0, 0, 255], [0, 255, 0, 0]
+    pixels[:, 3:5, 3] = 128
     _save(path, pixels)
-    return np.where(pixels[..., 3:] > 0, pixels[..., :3], 255)
+    return pixels[..., :3] * (pixels[..., 3:] / 255)
 
 
 def _grey_and_transparent(path):
-    pixels = np.full((8, 8, 2), 100, np.uint8)
-    pixels[..., 1] = 0
+    pixels = np.full((8, 8, 2), 200, np.uint8)
+    pixels[..., 1] = np.arange(8) * 36
     _save(path, Image.frombytes("LA", (8, 8), pixels.tobytes()))
-    return np.full((8, 8, 1), 255)
+    return pixels[..., :1] * (pixels[..., 1:] / 255)
+
+
+def _palette_and_transparent(path):
+    """The white of the palette is transparent in one half, of which PNG says how much for each of its colours."""
+    index = np.arange(64, dtype=np.uint8).reshape(8, 8) % 3
+    picture = Image.frombytes("P", (8, 8), index.tobytes())
+    picture.putpalette([255, 255, 255, 255, 255, 255, 0, 0, 200])
+    _save(path, picture, transparency=bytes([0, 255, 255]))
+    return np.array([[0, 0, 0], [255, 255, 255], [0, 0, 200]])[index]
+
+
+def _one_of_the_palette_transparent(path):
+    picture = Image.frombytes("P", (8, 8), bytes([0, 1] * 32))
+    picture.putpalette([255, 255, 255, 0, 255, 0])
+    _save(path, picture, transparency=0)
+    return np.where(np.arange(64).reshape(8, 8, 1) % 2, [0, 255, 0], 0)
+
+
+def _one_grey_transparent(path):
+    pixels = (np.arange(64, dtype=np.uint8) * 4).reshape(8, 8)
+    _save(path, pixels, transparency=252)
+    return np.where(pixels == 252, 0, pixels)[..., None]
+
+
+def _one_colour_transparent(path):
+    pixels = np.full((8, 8, 3), [250, 240, 230], np.uint8)
+    pixels[:, :3] = [10, 20, 30]
+    _save(path, pixels, transparency=(250, 240, 230))
+    return np.where(pixels == [250, 240, 230], 0, pixels)
+
+
+def _bits_transparent(path):
+    pixels = np.eye(8, dtype=bool)
+    _save(path, Image.fromarray(pixels), transparency=255)
+    return np.zeros((8, 8, 1))
+
+
+def _deep_and_transparent(path):
+    pixels = (np.arange(64, dtype=np.uint16) * 1024 + 7).reshape(8, 8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    content = path.read_bytes()
+    at = content.index(b"IDAT") - 4
+    chunk = b"tRNS" + struct.pack(">H", int(pixels[7, 7]))
+    chunk = struct.pack(">I", 2) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(content[:at] + chunk + content[at:])
+    return np.where(pixels == pixels[7, 7], 0, pixels // 256)[..., None]
 
 
 def _deep(path):
@@ -351,15 +405,21 @@ def _colour(path):
         (_palette, "png"),
         (_transparent, "png"),
         (_grey_and_transparent, "png"),
+        (_palette_and_transparent, "png"),
+        (_one_of_the_palette_transparent, "png"),
+        (_one_grey_transparent, "png"),
+        (_one_colour_transparent, "png"),
+        (_bits_transparent, "png"),
+        (_deep_and_transparent, "png"),
         (_deep, "png"),
         (_bits, "png"),
         (_colour, "png"),
     ],
 )
-def test_every_kind_of_png_and_jpeg_is_shown_as_a_viewer_shows_it(tmp_path, make, suffix):
+def test_every_kind_of_png_and_jpeg_is_shown_as_a_viewer_on_black_shows_it(tmp_path, make, suffix):
     expected = [make(tmp_path / "x" / f"{i}.{suffix}") for i in range(2)]
     images, _ = _both(tmp_path / "x")
-    np.testing.assert_allclose(images, expected, atol=2 if suffix == "jpeg" else 0)
+    np.testing.assert_allclose(images, expected, atol=2 if suffix == "jpeg" else 0.6)
 
 
 def test_a_jpeg_in_cmyk_becomes_rgb(tmp_path):
@@ -496,9 +556,12 @@ def test_the_held_out_split_is_a_tenth_within_its_bounds(count):
 
 
 def test_the_splits_are_apart_in_order_and_drawn_at_random(tmp_path):
-    values = np.arange(1500, dtype=np.int32)
-    path = _npz(tmp_path / "a.npz", images=_random(1500, 8, 8), labels=values)
-    train, test = (data.load(path, split)[1] for split in ("train", "test"))
+    values = np.arange(1500)
+    images = np.broadcast_to((values // 6).astype(np.uint8)[:, None, None], (1500, 8, 8)).copy()
+    images[:, 0, 0] = values % 6
+    path = _npz(tmp_path / "a.npz", images=images)
+    train, test = (data.load(path, split)[0][..., 0].astype(int) for split in ("train", "test"))
+    train, test = (split[:, 1, 1] * 6 + split[:, 0, 0] for split in (train, test))
     np.testing.assert_array_equal(np.sort(np.concatenate([train, test])), values)
     assert (len(train), len(test)) == (1300, 200)
     assert (np.diff(train) > 0).all()
@@ -506,6 +569,52 @@ def test_the_splits_are_apart_in_order_and_drawn_at_random(tmp_path):
     assert abs(test.mean() - 750) < 100  # 3 of its standard deviations: not those at either end
     note = "200 of 1500 images, drawn by seed 0, are held out for evaluation."
     assert data.held_out_note(path) == data.held_out_note(str(path)) == note
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=8),
+    st.integers(0, 2**32 - 1),
+)
+def test_each_class_gives_its_share_and_keeps_an_image(counts, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)) * 3, counts))
+    index = own.held_out(len(labels), labels)
+    assert len(index) == min(len(labels) // 2, len(labels) - len(counts))
+    np.testing.assert_array_equal(index, np.unique(index))
+    taken = np.bincount(labels[index], minlength=labels.max() + 1)[::3]
+    assert (taken < np.array(counts)).all()
+    if len(index) == len(labels) // 2 and min(counts) > 2:
+        assert (np.abs(taken - np.array(counts) / 2) <= 1).all()
+
+
+def test_a_class_of_few_images_gives_none_or_one_and_on_average_its_share():
+    """A tenth of 4000 images: of 300 classes of 4 images each 0.4 are held out, 120 in all."""
+    labels = np.concatenate([np.repeat(np.arange(300), 4), np.full(2800, 300)])
+    taken = np.bincount(labels[own.held_out(4000, labels)])
+    assert set(taken[:300]) == {0, 1}
+    assert taken[:300].sum() == pytest.approx(120, abs=30)
+    assert taken.sum() == 400
+
+
+def test_both_splits_have_the_number_of_classes_of_the_whole_set(tmp_path):
+    """The last class has one image; drawn from all of them it was held out for half of the seeds."""
+    for images in (200, 1000):
+        labels = np.append(np.arange(images - 1) % 2, 2)
+        path = _npz(tmp_path / "a.npz", images=_random(images, 8, 8), labels=labels)
+        train, test = (data.load(path, split)[1] for split in ("train", "test"))
+        assert facts_of(*data.load(path, "train")).num_classes == 3
+        assert set(train) == {0, 1, 2}
+        assert set(test) == {0, 1}
+        assert data.held_out_note(path) == (
+            f"{len(test)} of {images} images, drawn by seed 0 within each class, are held out for evaluation."
+        )
+
+
+def test_a_label_for_each_image_leaves_none_to_hold_out(tmp_path):
+    path = _npz(tmp_path / "a.npz", images=_random(5, 8, 8), labels=np.arange(5))
+    message = _error(path)
+    assert all(part in message for part in (str(path), "one image of each class", "leave the labels out"))
+    with pytest.raises(UserError, match="one image of each class"):
+        data.held_out_note(path)
 
 
 def test_of_a_folder_the_note_says_the_same(tmp_path):
@@ -526,7 +635,7 @@ def _sources(tmp_path):
         "folder": (tmp_path / "x", {}),
         "floats": (_npz(tmp_path / "f.npz", images=_random(6, 8, 8) / 255), {}),
         "resized": (
-            _npz(tmp_path / "r.npz", images=_random(6, 12, 8), labels=np.arange(6)),
+            _npz(tmp_path / "r.npz", images=_random(6, 12, 8), labels=np.arange(6) % 3),
             {"image_size": 10},
         ),
     }
@@ -564,7 +673,7 @@ def test_a_damaged_entry_is_made_anew(source, cache, damage):
     assert list(cache.iterdir()) == [entry]
 
 
-def test_other_content_sizes_and_channels_make_other_entries(tmp_path, cache):
+def test_other_content_sizes_channels_and_versions_make_other_entries(tmp_path, cache, monkeypatch):
     root = _sources(tmp_path)["folder"][0]
     first, _ = _both(root)
     _both(root, image_size=8)
@@ -580,6 +689,9 @@ def test_other_content_sizes_and_channels_make_other_entries(tmp_path, cache):
     root.rename(tmp_path / "elsewhere")
     _both(tmp_path / "elsewhere")
     assert len(list(cache.iterdir())) == 5  # the same, in another place
+    monkeypatch.setattr(own, "VERSION", 1)  # when transparency was white
+    _both(tmp_path / "elsewhere")
+    assert len(list(cache.iterdir())) == 6
 
 
 def test_an_unwritable_cache_costs_a_warning(source, tmp_path, monkeypatch, capsys):

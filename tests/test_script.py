@@ -104,7 +104,7 @@ def test_the_same_by_the_commands(
     table = done("evaluate", "--workdir=w")
     assert re.search(r"^own\n.*Fréchet", table, re.DOTALL)
     scores = json.loads((tmp_path / "w" / "evaluation.json").read_text())["scores"]
-    frechet = scores["frechet_distance/random-conv-0/200-test"]
+    frechet = scores["frechet_distance/random-filters-0/200-test"]
     assert frechet["floor"] < frechet["value"]
     done("human_eval.__main__", "--workdir=w", "--num=8", "--port=0")
     report = done("human_eval.__main__", "--workdir=w", "--report")

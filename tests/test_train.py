@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax import config, data, report, storage, train
+from gan_jax import config, data, plugins, report, storage, train, training
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.errors import UserError
 from gan_jax.gan import load
+from gan_jax.objectives import OBJECTIVES
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Refuse = Callable[..., None]
@@ -292,7 +294,7 @@ def test_evaluation_keeps_the_best_and_changes_no_bit(
         row["step"]: value
         for row in rows(tmp_path / "judged")
         for name, value in row.items()
-        if name == "frechet_distance/random-conv-0/10k-test"  # a part of MNIST has no classifier
+        if name == "frechet_distance/random-filters-0/10k-test"  # a part of MNIST has no classifier
     }
     assert list(scores) == [20, 40, 50]  # every second epoch, and the end
     best = min(scores, key=lambda step: scores[step])
@@ -301,6 +303,48 @@ def test_evaluation_keeps_the_best_and_changes_no_bit(
     assert str(best) in os.listdir(tmp_path / "judged" / "checkpoints")
     none = in_process("sample", "--workdir=plain", "--checkpoint=best", "--out=none.png")
     assert_refused(none, "plain holds no evaluated checkpoint", "--eval_every")
+
+
+def test_the_images_are_hashed_and_the_nets_built_once(
+    in_process: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for module, name in (
+        (train, "facts_of"), (training, "facts_of"), (train, "prepare"), (training, "prepare"),
+    ):  # fmt: skip
+        found = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, f=found, n=name: calls.append(n) or f(*args))
+    done = in_process("train", *MLP, "--loss=hinge", "--steps=1")
+    assert done.returncode == 0, done.stderr
+    assert sorted(calls) == ["facts_of", "prepare"]
+
+
+def test_the_command_that_draws_more_works_as_it_is_printed(
+    in_process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins, "LOADED", {})
+    monkeypatch.setitem(OBJECTIVES, "mine", OBJECTIVES["hinge"])  # undone afterwards
+    text = "from gan_jax.objectives import OBJECTIVES\nOBJECTIVES['mine'] = OBJECTIVES['hinge']\n"
+    (tmp_path / "my loss.py").write_text(text)
+    done = in_process(
+        "train", *MLP, "--plugin=my loss.py", "--loss=mine", "--steps=1", "--workdir=my runs/it's"
+    )
+    assert done.returncode == 0, done.stderr
+    python, m, name, *args = shlex.split(done.stdout.splitlines()[-1].split("Draw more: ")[1])
+    assert (python, m, name) == ("python", "-m", "gan_jax.sample")
+    monkeypatch.setattr(plugins, "LOADED", {})  # as in another process
+    done = in_process("sample", *args)
+    assert (done.returncode, done.stdout) == (0, "64 samples of step 1 in more.png\n"), done.stderr
+
+
+def test_too_few_images_for_the_frechet_distance_are_refused_before_training(
+    in_process: Command, tmp_path: Path
+) -> None:
+    """They are not found out by the first evaluation, epochs later."""
+    np.savez(tmp_path / "few.npz", images=np.random.default_rng(0).integers(0, 256, (120, 8, 8), np.uint8))
+    done = in_process("train", *MLP, "--batch_size=16", "--dataset=few.npz", "--eval_every=1")
+    assert_refused(done, "at least 65 images, and there are 60. Leave --eval_every out")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_sample_repeats_the_runs_last_grid(command: Command, tmp_path: Path, trained: Path) -> None:

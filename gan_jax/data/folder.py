@@ -41,6 +41,11 @@ class Folder:
         """False: each image must be decoded."""
         return False
 
+    def read_labels(self) -> np.ndarray | None:
+        """The labels int32 [N] of `images`, if they have any."""
+        labels = self.labels["images"]
+        return None if labels is None else np.array(labels, np.int32)
+
     def digest(self) -> str:
         """SHA-256 of the files' names and contents."""
         digest = hashlib.sha256()

@@ -8,7 +8,7 @@ test_labels   its labels, if `labels` are given
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,12 @@ class Npz:
         """SHA-256 of the content."""
         return sha256_of_file(self.path)
 
+    def read_labels(self) -> np.ndarray | None:
+        """The labels int32 [N] of `images`, if there are any; the images are not read. Raises UserError as `read`."""
+        if "labels" not in self.headers:
+            return None
+        return _labels(self.path, "labels", self._arrays(["labels"])["labels"])
+
     def read(self, image_size: int | None, channels: int | None) -> dict[str, np.ndarray]:
         """The arrays by their names: images uint8 [N, H, W, C], labels int32 [N].
 
@@ -58,10 +64,7 @@ class Npz:
         check_shape(shape, f"{str(self.path)!r}")
         stored = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self.headers.values())
         check_memory(max(stored, sum(self.counts.values()) * math.prod(shape)), f"{str(self.path)!r}")
-        try:
-            arrays = read_npz(self.path, NAMES)
-        except Damaged as error:
-            raise _damaged(self.path, error) from None
+        arrays = self._arrays(NAMES)
         labels = {name: _labels(self.path, name, arrays[name]) for name in arrays if name not in self.counts}
         images = self._uint8({name: arrays[name].reshape(-1, height, width, depth) for name in self.counts})
         if not self.is_plain(image_size, channels):
@@ -69,6 +72,12 @@ class Npz:
                 name: _fit(array, image_size, channels, shape, self.path) for name, array in images.items()
             }
         return {**images, **labels}
+
+    def _arrays(self, names: Collection[str]) -> dict[str, np.ndarray]:
+        try:
+            return read_npz(self.path, names)
+        except Damaged as error:
+            raise _damaged(self.path, error) from None
 
     def _uint8(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         floats = [array for array in images.values() if array.dtype != np.uint8]

@@ -1,7 +1,8 @@
 """A user's own images, from an .npz file or a folder: what is converted or decoded is kept in the cache folder.
 
 An entry is `$XDG_CACHE_HOME/gan_jax/datasets/own/<key>.npz`. The key is the SHA-256 of what the images are made from
-and of how, so a changed image makes a new entry, and one that was moved or renamed as a whole does not.
+and of how, so a changed image makes a new entry, and one that was moved or renamed as a whole does not. An entry is not
+split: which images are held out is worked out at each load.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from gan_jax.data.npz import NAMES, Npz, open_npz
 from gan_jax.errors import UserError
 from gan_jax.storage import Damaged, cache_folder, npz_headers, read_npz, replacing
 
-VERSION = 1  # of how images are converted: another one makes all entries anew
+VERSION = 2  # of how images are converted: another one makes all entries anew
 SEED = 0  # one for all runs, whatever theirs is: they must share what they are judged by
 
 Arrays = tuple[np.ndarray, np.ndarray | None]
@@ -37,26 +38,61 @@ def load(path: Path, split: str, image_size: int | None, channels: int | None) -
     if "test_images" in source.counts:
         prefix = "test_" if split == "test" else ""
         return arrays[f"{prefix}images"], arrays.get(f"{prefix}labels")
-    index = held_out(source.counts["images"])
+    labels = arrays.get("labels")
+    index = _held_out(source, labels)
     if split == "train":
         index = np.setdiff1d(np.arange(source.counts["images"]), index)
-    labels = arrays.get("labels")
     return arrays["images"][index], None if labels is None else labels[index]
 
 
 def held_out_note(path: Path) -> str | None:
     """A sentence if the test split of the images at `path` is held out of them, else None."""
-    counts = _open(path).counts
-    if "test_images" in counts:
+    source = _open(path)
+    if "test_images" in source.counts:
         return None
-    count = counts["images"]
-    return f"{len(held_out(count))} of {count} images, drawn by seed {SEED}, are held out for evaluation."
+    labels = source.read_labels()
+    num = len(_held_out(source, labels))
+    drawn = f"drawn by seed {SEED}{'' if labels is None else ' within each class'}"
+    return f"{num} of {source.counts['images']} images, {drawn}, are held out for evaluation."
 
 
-def held_out(count: int) -> np.ndarray:
-    """Which of `count` images are the test split: a tenth, but 200 at least and 10,000 at most, if half allows."""
+def _held_out(source: Npz | Folder, labels: np.ndarray | None) -> np.ndarray:
+    """`held_out` of the source. Raises UserError if it is empty."""
+    index = held_out(source.counts["images"], labels)
+    if not len(index):
+        raise UserError(
+            f"{str(source.path)!r} holds one image of each class, so that none can be held out: add images or a test "
+            "split, or leave the labels out."
+        )
+    return index
+
+
+def held_out(count: int, labels: np.ndarray | None = None) -> np.ndarray:
+    """Which of `count` images are the test split: a tenth, but 200 at least and 10,000 at most, if half allows.
+
+    Each of the classes in `labels` [count] gives its share, and keeps one image at least: else a class of a few images
+    might have none to learn from, and the splits another number of classes.
+    """
     size = min(count // 2, max(count // 10, 200), 10_000)
-    return np.sort(np.random.default_rng(SEED).permutation(count)[:size])
+    rng = np.random.default_rng(SEED)
+    order = rng.permutation(count)
+    if labels is not None:
+        order = _evenly(order, labels[order], rng)
+    return np.sort(order[:size])
+
+
+def _evenly(order: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The images anew in an order of which any first part has each class's share; the last of each class is left out.
+
+    An image's place is its place in its own class, as a share of that class. The offset of each class makes the shares
+    right on average, also where a class has fewer images than one share is.
+    """
+    _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    rank = np.empty(len(order), np.int64)
+    rank[np.argsort(classes, kind="stable")] = np.concatenate([np.arange(n) for n in counts])
+    place = (rank + rng.random(len(counts))[classes]) / counts[classes]
+    spare = rank < counts[classes] - 1
+    return order[spare][np.argsort(place[spare], kind="stable")]
 
 
 def _open(path: Path) -> Npz | Folder:

@@ -5,7 +5,8 @@ for score in evaluator.scores(samples):                          # uint8 [n, H, 
     print(score.metric, score.value, score.floor, score.noise)
 """
 
-from gan_jax.evaluation.protocol import Evaluator, evaluator_for
+from gan_jax.evaluation.named import evaluator_for
+from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.evaluation.scores import FAMILIES, HIGHER, LOWER, Family, Measured, Score, Seen
 
 __all__ = [

@@ -35,7 +35,7 @@ def judge(subject: JudgedRun | JudgedFile, evaluators: list[Evaluator]) -> Judge
     medians, rows = _neighbours(first, images, seen)
     shares = _class_shares(first, seen)
     page = picture.Page(
-        title=f"{subject.caption} – judged by {first.dataset}",
+        title=f"{subject.caption}, against test images of {first.dataset}",
         protocol="\n".join({table.protocol(score): None for score in scores}),
         scores=scores,
         shares=shares,

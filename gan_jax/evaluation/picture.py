@@ -1,5 +1,6 @@
 """evaluation.png: every score beside its bounds, and what numbers do not show of a set of samples."""
 
+import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from gan_jax.evaluation.scores import Score
 
 COLUMNS = 10  # samples shown with their neighbours, and steps from one latent to the next
 WIDTH = 10.0  # inches
+TITLE_WIDTH = 90  # letters in a line of the title
 OUTLYING = 30  # times the median: values of a curve beyond it are drawn at the edge
 
 
@@ -55,11 +57,13 @@ def save(page: Page, path: Path) -> None:
     # Imported here: it takes half a second, which no other use of this package should wait for.
     from matplotlib.figure import Figure
 
+    title = textwrap.fill(page.title, TITLE_WIDTH, break_on_hyphens=False)
     heights = [max(0.7 + 0.23 * len(page.scores), 3.2), 3.6] + (
         [4.2] if page.interpolations is not None else []
     )
-    figure = Figure(figsize=(WIDTH, sum(heights) + 0.7), layout="constrained", facecolor="white")
-    figure.suptitle(table.shortened(page.title, 95), fontsize=12)
+    height = sum(heights) + 0.5 + 0.2 * len(title.splitlines())
+    figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
+    figure.suptitle(title, fontsize=12)
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
     parts[0].suptitle(page.protocol, fontsize=8)
     _draw_numbers(parts[0], page)
@@ -98,6 +102,7 @@ def _draw_scores(axes: Any, scores: list[Score]) -> None:
         colLabels=["score", "samples", "real train", "noise"],
         colWidths=[0.34, 0.28, 0.19, 0.19],
         cellLoc="right",
+        colLoc="right",
         edges="horizontal",
         bbox=[0, 0, 1, 1],
     )

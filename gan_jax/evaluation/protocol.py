@@ -1,6 +1,6 @@
 """How samples are judged, once and for all: which real images, which seed, which network, which bounds.
 
-    evaluator = evaluator_for("mnist")
+    evaluator = Evaluator(test_images, train_images)
     evaluator.scores(images)   # every metric, beside its value for real train images and for noise
     evaluator.frechet(images)  # the Fréchet distance alone, in a few seconds: for use during training
 
@@ -10,8 +10,6 @@ computed once and kept in the user's cache folder.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -19,7 +17,7 @@ from tqdm import tqdm
 from gan_jax.errors import UserError
 from gan_jax.evaluation import neighbours
 from gan_jax.evaluation.neighbours import Nearest
-from gan_jax.evaluation.reals import Reals, Source, check_arrays, load_reals
+from gan_jax.evaluation.reals import check_arrays
 from gan_jax.evaluation.scores import FAMILIES, FRECHET, Measured, Score, Seen, full_name
 from gan_jax.evaluation.statistics import RealStatistics
 from gan_jax.features.choice import choose_network
@@ -186,31 +184,3 @@ class Evaluator:
         flat = self.train_images.reshape(len(self.train_images), -1)
         found = neighbours.nearest(images.reshape(len(images), -1), flat, progress)
         return Nearest(found.indices, found.distances / 255)
-
-
-def evaluator_for(
-    dataset: str,
-    data_dir: str | Path | None = None,
-    *,
-    image_size: int | None = None,
-    channels: int | None = None,
-    **options: Any,
-) -> Evaluator:
-    """The Evaluator of a data set by its name, or of own images by their path; `options` are `Evaluator`'s.
-
-    Raises:
-      UserError: as `data.load` and `Evaluator`.
-    """
-    return evaluator_of(load_reals(Source(dataset, image_size, channels), data_dir), **options)
-
-
-def evaluator_of(reals: Reals, **options: Any) -> Evaluator:
-    """The Evaluator of both splits."""
-    return Evaluator(
-        reals.test_images,
-        reals.train_images,
-        test_labels=reals.test_labels,
-        train_labels=reals.train_labels,
-        name=reals.name,
-        **options,
-    )

@@ -1,12 +1,13 @@
 """The real images that samples are judged by: where they are from, and the options that say so."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan_jax import data
+from gan_jax import data, plugins
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.options import PATH, TEXT, option, options_of
@@ -51,6 +52,13 @@ def load_reals(source: Source, data_dir: str | Path | None = None) -> Reals:
     own: dict[str, Any] = {"image_size": source.image_size, "channels": source.channels}
     train, test = (data.load(source.dataset, split, data_dir, **own) for split in ("train", "test"))
     return Reals(data.dataset_name(source.dataset), *train, *test)
+
+
+def train_command(source: Source, data_dir: str | Path | None) -> str:
+    """The command that trains the classifier of these images, as it can be pasted into a shell."""
+    given = {**source._asdict(), "data_dir": data_dir}
+    flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    return shlex.join(["python", "-m", "gan_jax.train_classifier", *flags, *plugins.flags()])
 
 
 def check_arrays(split: str, images: np.ndarray, labels: np.ndarray | None) -> None:

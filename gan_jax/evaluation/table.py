@@ -1,10 +1,11 @@
-"""Scores as a table of text: a line for each set of samples, a column for each metric."""
+"""Scores as a table of text: a line for each metric, or, where many sets of samples are compared, for each of them."""
 
 from collections.abc import Mapping, Sequence
 
 from gan_jax.evaluation.scores import LOWER, Score, heading
 
-LONGEST_NAME = 26  # of a set of samples; of a longer one its end is shown
+LONGEST_NAME = 24  # of a set of samples; of a longer one its end is shown
+FEW = 3  # sets of samples that have a column each; more have a line each, without the spreads
 
 
 def table(subjects: Mapping[str, Sequence[Score]]) -> str:
@@ -14,11 +15,6 @@ def table(subjects: Mapping[str, Sequence[Score]]) -> str:
         _block({name: [s for s in scores if s.network == network] for name, scores in subjects.items()})
         for network in networks
     )
-
-
-def shortened(name: str, longest: int = LONGEST_NAME) -> str:
-    """The end of a long name."""
-    return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
 def number(value: float) -> str:
@@ -31,22 +27,32 @@ def value(score: Score) -> str:
     return number(score.value) + ("" if score.spread is None else f" ± {score.spread:.2g}")
 
 
-def titled(score: Score) -> str:
+def titled(score: Score, gap: str = " ") -> str:
     """Its short name, and which way is better."""
-    return f"{heading(score.metric) or score.metric} {'↓' if score.better == LOWER else '↑'}"
+    name = heading(score.metric) or score.metric.replace("_", " ")
+    return f"{name}{gap}{'↓' if score.better == LOWER else '↑'}"
 
 
 def _block(subjects: Mapping[str, Sequence[Score]]) -> str:
     shown = {name: [s for s in scores if heading(s.metric)] for name, scores in subjects.items()}
     first = next(iter(shown.values()))
-    lines = [["", *map(titled, first)]]
-    lines += [[shortened(name), *map(value, scores)] for name, scores in shown.items()]
+    few = len(shown) <= FEW
+    cell = value if few else lambda score: number(score.value)
+    lines = [["", *(titled(score, " " if few else "") for score in first)]]
+    lines += [[_shortened(name), *map(cell, scores)] for name, scores in shown.items()]
     lines.append(["real train", *(number(score.floor) for score in first)])
     lines.append(["noise", *(number(score.noise) for score in first)])
+    if few:
+        lines = [list(line) for line in zip(*lines, strict=True)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
-    text.insert(-2, "-" * (sum(widths) + 2 * (len(widths) - 1)))
+    text.insert(1 if few else -2, "-" * (sum(widths) + 2 * (len(widths) - 1)))
     return "\n".join([*text, protocol(first[0])])
+
+
+def _shortened(name: str) -> str:
+    """The end of a long name."""
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:

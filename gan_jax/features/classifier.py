@@ -25,7 +25,7 @@ WIDTH = 64  # of the features
 
 
 class Shipped(NamedTuple):
-    """A classifier in the package: of which train split (`data_sha256`), and the hash its file must have."""
+    """A classifier in the package: of which train split (`sha256_of_data`), and the hash its file must have."""
 
     data: str
     file: str
@@ -65,14 +65,9 @@ class Classifier(nn.Module):
         return features, nn.Dense(self.classes)(features)
 
 
-def data_sha256(images: np.ndarray, labels: np.ndarray) -> str:
-    """SHA-256 of a train split, uint8 [N,H,W,C] and [N]: what its classifier is found by."""
-    return storage.sha256_of_arrays({"images": images, "labels": labels.astype(np.int32)})
-
-
 def classifier_path(images: np.ndarray, labels: np.ndarray) -> Path:
     """Where the classifier that a user trained on these images is kept. Raises `UserError` without a home folder."""
-    return _cached_path(data_sha256(images, labels))
+    return _cached_path(storage.sha256_of_data(images, labels))
 
 
 def _cached_path(content: str) -> Path:
@@ -152,7 +147,7 @@ def load_classifier(images: np.ndarray, labels: np.ndarray, name: str) -> Featur
     Raises:
       UserError: for a damaged file.
     """
-    content = data_sha256(images, labels)
+    content = storage.sha256_of_data(images, labels)
     for known, shipped in SHIPPED.items():
         if content == shipped.data:
             return network_of(known, ASSETS / f"{known}_classifier.npz", images.shape[1:], shipped.file)

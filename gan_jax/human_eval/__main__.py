@@ -5,8 +5,9 @@
     python -m gan_jax.human_eval --workdir=runs/mnist-hinge --report
 
 Serves a page on this machine only, until Ctrl-C; several people may judge at once, each under a name. Answers
-are kept in W/human_eval.sqlite at once: start the same command again after a crash and everyone goes on
-where they were. Another checkpoint, seed, --num, --seconds or --grid is another session, reported apart.
+are kept at once, in human_eval.sqlite in the run's folder: start the same command again after a crash and
+everyone goes on where they were. Another checkpoint, seed, --num, --seconds or --grid is another session,
+reported apart.
 """
 
 import dataclasses
@@ -18,12 +19,12 @@ import jax
 import numpy as np
 
 from gan_jax import cli, data, report, workdir
-from gan_jax.checkpoint import Step
 from gan_jax.errors import UserError
 from gan_jax.gan import Gan, load
+from gan_jax.generator_options import Generator
 from gan_jax.human_eval import shares
 from gan_jax.human_eval.answers import Answers, Conditions
-from gan_jax.options import CHECKPOINT, FLAG, PATH, REQUIRED, SEED, Rule, check, option, real, whole
+from gan_jax.options import FLAG, SEED, Rule, check, option, real, whole
 from gan_jax.storage import sha256_of_arrays
 
 # Raters see different ones of so many fakes, so that the result is not about 50 lucky ones.
@@ -45,12 +46,9 @@ EVEN = Rule(f"even, half real and half fake, from 2 to {2 * POOL}", _even, int, 
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Generator):
     """What to show, and how."""
 
-    workdir: str = option(
-        REQUIRED, "Folder of the training run. Answers go to human_eval.sqlite there.", PATH
-    )
     report: bool = option(False, "Print what all answers so far add up to, and serve no page.", FLAG)
     num: int = option(100, "Images per rater, an even number: half are real.", EVEN, also=("images",))
     grid: bool = option(False, "Show 16 images at once instead of one at a time.", FLAG)
@@ -65,11 +63,6 @@ class Options:
         "Seed of the latents, as in gan_jax.sample, and of what each rater gets. Default: the run's own plus 1, since "
         "training has shown images of its own.",
         SEED,
-    )
-    checkpoint: Step = option(
-        None,
-        "Step of the checkpoint, or best: the one of the lowest Fréchet distance. Default: the newest.",
-        CHECKPOINT,
     )
 
     def __post_init__(self) -> None:

@@ -1,12 +1,7 @@
 """The answers of human raters, in one SQLite file, and what they add up to.
 
-    sessions   conditions under which images are judged: nothing is ever mixed between two of them
-    raters     a person in a session
-    cards      an image dealt to a rater, in order, and its answer once there is one
-    answers    a view of the judged cards, with all that is known of each: the table to read
-
 A commit is on the disk before the rater's page hears of it, so neither a killed server nor a power cut loses
-an answer. SQLite's rollback journal rather than its write-ahead log: the database stays one file to copy.
+an answer.
 """
 
 import contextlib
@@ -19,29 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from gan_jax.errors import UserError
-
-_APPLICATION = 0x47414E4A  # "GANJ" in the file's header: what says that a database is ours
-_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE sessions (
-  session INTEGER PRIMARY KEY, dataset TEXT NOT NULL, split TEXT NOT NULL, step INTEGER NOT NULL,
-  generator TEXT NOT NULL, seed INTEGER NOT NULL, num INTEGER NOT NULL, grid INTEGER NOT NULL, seconds REAL NOT NULL,
-  UNIQUE (dataset, split, step, generator, seed, num, grid, seconds));
-CREATE TABLE raters (
-  rater TEXT PRIMARY KEY, session INTEGER NOT NULL REFERENCES sessions, name TEXT NOT NULL, folded TEXT NOT NULL,
-  UNIQUE (session, folded));
-CREATE TABLE cards (
-  card TEXT PRIMARY KEY, rater TEXT NOT NULL REFERENCES raters, position INTEGER NOT NULL,
-  truth TEXT NOT NULL CHECK (truth IN ('real', 'fake')), image INTEGER NOT NULL CHECK (image >= 0),
-  shown INTEGER NOT NULL DEFAULT 0, answer TEXT CHECK (answer IN ('real', 'fake')), answered_at TEXT,
-  response_ms REAL, UNIQUE (rater, position), UNIQUE (rater, truth, image));
-CREATE VIEW answers AS
-  SELECT session, dataset, split, step, generator, seed, name AS rater, position, image, truth, answer, answered_at,
-         response_ms
-  FROM cards JOIN raters USING (rater) JOIN sessions USING (session) WHERE answer IS NOT NULL;
-"""
+from gan_jax.human_eval import database
 
 # What a rater is shown, given how many raters there were before: (truth, image) in order.
 Deal = Callable[[int], list[tuple[str, int]]]
@@ -96,40 +69,11 @@ class Answers:
     def __init__(self, path: Path, *, create: bool) -> None:
         """Opens it, making it if `create`. Raises `UserError` if it is damaged or not ours, or can't be had."""
         self._path = path
-        try:
-            with self._open("rwc" if create else "rw") as db, db:
-                if create:
-                    db.execute("BEGIN IMMEDIATE")
-                    _prepare(db)
-                found = db.execute("PRAGMA application_id").fetchone()[0]
-                version = db.execute("PRAGMA user_version").fetchone()[0]
-                if (found, version) != (_APPLICATION, _VERSION):
-                    raise UserError(
-                        f"{path} is a database, but not one of this gan_jax.human_eval: move it away."
-                    )
-                if (verdict := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                    raise sqlite3.DatabaseError(" ".join(verdict.split()))
-        except sqlite3.OperationalError as error:
-            raise UserError(
-                f"{path} cannot be used ({error}): it must lie in a folder that can be written to."
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise UserError(
-                f"{path} is damaged ({error}): put back a copy, or move it away to start anew."
-            ) from error
-
-    @contextlib.contextmanager
-    def _open(self, mode: str = "rw") -> Iterator[sqlite3.Connection]:
-        # A connection for each use: they are cheap, and threads cannot share one.
-        uri = f"{self._path.absolute().as_uri()}?mode={mode}"
-        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)) as db:
-            db.execute("PRAGMA synchronous = EXTRA")  # also syncs the folder after the journal is deleted
-            db.execute("PRAGMA foreign_keys = ON")
-            yield db
+        database.check(path, create=create)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._open() as db, db:  # the connection commits at the end, or rolls back
+        with database.connect(self._path) as db, db:  # the connection commits at the end, or rolls back
             db.execute("BEGIN IMMEDIATE")
             yield db
 
@@ -145,7 +89,7 @@ class Answers:
     def sessions(self) -> dict[int, Conditions]:
         """All sessions, oldest first."""
         names = [field.name for field in dataclasses.fields(Conditions)]
-        with self._open() as db:
+        with database.connect(self._path) as db:
             rows = db.execute(f"SELECT session, {', '.join(names)} FROM sessions ORDER BY session").fetchall()
         found = {row[0]: Conditions(**dict(zip(names, row[1:], strict=True))) for row in rows}
         return {key: dataclasses.replace(value, grid=bool(value.grid)) for key, value in found.items()}
@@ -171,7 +115,7 @@ class Answers:
 
     def name(self, session: int, rater: str) -> str | None:
         """The name of a rater of this session; None for anyone else's token."""
-        with self._open() as db:
+        with database.connect(self._path) as db:
             row = db.execute("SELECT name FROM raters WHERE session = ? AND rater = ?", (session, rater))
             return next((str(name) for (name,) in row), None)
 
@@ -185,7 +129,7 @@ class Answers:
         return next(iter(self._cards(f"card = ? AND {ours}", card, session)), None)
 
     def _cards(self, where: str, *values: object) -> list[Card]:
-        with self._open() as db:
+        with database.connect(self._path) as db:
             rows = db.execute(f"SELECT {', '.join(Card._fields)} FROM cards WHERE {where}", values).fetchall()
         return [Card(*row)._replace(shown=bool(row[4])) for row in rows]
 
@@ -207,7 +151,7 @@ class Answers:
 
     def tallies(self, session: int) -> list[Tally]:
         """The counts of each rater who has answered anything, in the order they began."""
-        with self._open() as db:
+        with database.connect(self._path) as db:
             rows = db.execute(
                 "SELECT name, sum(truth = 'fake'), sum(truth = 'fake' AND answer = 'real'), sum(truth = 'real'), "
                 "sum(truth = 'real' AND answer = 'fake') FROM cards JOIN raters USING (rater) "
@@ -215,12 +159,3 @@ class Answers:
                 (session,),
             ).fetchall()
         return [Tally(*row) for row in rows]
-
-
-def _prepare(db: sqlite3.Connection) -> None:
-    """Makes the tables in a new, empty database."""
-    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-        for statement in _SCHEMA.split(";\n"):
-            db.execute(statement)
-        db.execute(f"PRAGMA application_id = {_APPLICATION}")
-        db.execute(f"PRAGMA user_version = {_VERSION}")
