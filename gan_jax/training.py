@@ -63,7 +63,12 @@ def fit(
         )
     images, labels = np.asarray(images), None if labels is None else np.asarray(labels)
     parts, course = prepare(config, facts_of(images, labels))
-    return iterate(config, parts, course, images, labels, start, progress)
+    some = jax.devices()
+    chunk = devices.chunk(parts, course.length, some)
+    begin = _begin(config, parts, course, len(images), start)
+    on_device = jnp.asarray(labels, jnp.int32) if labels is not None and config.conditional else None
+    placed = replicate((jnp.asarray(images), on_device), some)
+    return _chunks(Gan(config, parts, replicate(begin, some), course), chunk, placed, progress)
 
 
 def prepare(config: Config, facts: Facts) -> tuple[Parts, Plan]:
@@ -72,24 +77,6 @@ def prepare(config: Config, facts: Facts) -> tuple[Parts, Plan]:
     parts = build(config, facts.image_shape, facts.num_classes, AXIS)
     devices.check(parts, math.prod((facts.num_images, *facts.image_shape)), jax.devices())
     return parts, course
-
-
-def iterate(
-    config: Config,
-    parts: Parts,
-    course: Plan,
-    images: np.ndarray,
-    labels: np.ndarray | None,
-    start: Gan | None,
-    progress: bool = False,
-) -> Iterator[Gan]:
-    """`fit`, of the parts and the course that `prepare` gave for these images and labels."""
-    some = jax.devices()
-    chunk = devices.chunk(parts, course.length, some)
-    begin = _begin(config, parts, course, len(images), start)
-    on_device = jnp.asarray(labels, jnp.int32) if labels is not None and config.conditional else None
-    placed = replicate((jnp.asarray(images), on_device), some)
-    return _chunks(Gan(config, parts, replicate(begin, some), course), chunk, placed, progress)
 
 
 def _chunks(gan: Gan, chunk: devices.Chunk, images: Data, progress: bool) -> Iterator[Gan]:

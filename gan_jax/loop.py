@@ -1,0 +1,88 @@
+"""What `train` does with each chunk of a run: it is read, shown, evaluated and saved."""
+
+import time
+
+import jax
+import numpy as np
+
+from gan_jax import generate
+from gan_jax.checkpoint import Checkpoints, NonFiniteState
+from gan_jax.errors import Diverged
+from gan_jax.evaluation.protocol import Evaluator, bar
+from gan_jax.gan import Gan
+from gan_jax.report import LogRow, Report
+from gan_jax.state import to_arrays
+
+
+class Loop:
+    """What happens to each chunk that `fit` yields: it is read, shown, evaluated and saved when that is due."""
+
+    def __init__(self, checkpoints: Checkpoints, log: Report, evaluator: Evaluator | None) -> None:
+        """Of a run with these."""
+        self._checkpoints, self._log, self._evaluator = checkpoints, log, evaluator
+        # A chunk and its grid, whose numbers have yet to be read while the device runs the next.
+        self._unread: tuple[Gan, list[jax.Array]] | None = None
+        self._clock = time.perf_counter()
+
+    def take(self, gan: Gan) -> None:
+        """A chunk that the device has just begun."""
+        images = grid(gan)
+        self.read({})
+        self._unread = gan, images
+        assert gan.log is not None
+        evaluate = gan.plan.evaluates(gan.log.begin, gan.step)
+        if evaluate or gan.plan.saves(gan.step):
+            score = self._evaluate(gan) if evaluate else {}
+            self.read(score)
+            self.save(gan, *score.values())
+
+    def read(self, score: dict[str, float]) -> None:
+        """Wait for the chunk that was taken, if it is not read yet, and show its numbers."""
+        if self._unread is None:
+            return
+        (gan, images), self._unread = self._unread, None
+        assert gan.log is not None
+        metrics = gan.metrics
+        now = time.perf_counter()
+        row: LogRow = {
+            "step": gan.step,
+            "epoch": gan.epoch,
+            "batch": gan.plan.batch(gan.step),
+            **metrics,
+            **score,
+        }
+        row["steps_per_s"] = round((gan.step - gan.log.begin) / (now - self._clock), 2)
+        self._clock = now
+        self._log.log(row)
+        self._log.samples(row, *arranged(gan, images))
+
+    def save(self, gan: Gan, score: float | None = None) -> None:
+        """Keep a checkpoint. Raises `Diverged` if an array of the state is not finite."""
+        try:
+            self._checkpoints.save(to_arrays(gan.state), gan.step, score)
+        except NonFiniteState as error:
+            raise Diverged(f"step {gan.step}: {error} is not finite") from error
+
+    def _evaluate(self, gan: Gan) -> dict[str, float]:
+        """The Fréchet distance by its full name, of the samples that `gan_jax.evaluate --seed=1` draws."""
+        assert self._evaluator is not None
+        jax.block_until_ready(gan.state.step)  # so that the steps' time does not count as the evaluation's
+        begin = time.perf_counter()
+        progress = lambda starts: bar(starts, "samples to evaluate")
+        images = gan.sample(self._evaluator.num, self._evaluator.seed, progress=progress)
+        score = {self._evaluator.name("frechet_distance"): self._evaluator.frechet(images)}
+        self._clock += time.perf_counter() - begin
+        return score
+
+
+def grid(gan: Gan) -> list[jax.Array]:
+    """The fixed latents' images, in batches as `generate.draw` makes them, still on the device."""
+    num = generate.grid_size(gan.parts)
+    inputs = generate.batches(gan.latents(num, gan.config.seed), gan.classes(num))
+    return [generate.generate(gan.parts, gan.state.sampling_variables, *batch) for batch in inputs]
+
+
+def arranged(gan: Gan, grid: list[jax.Array]) -> tuple[np.ndarray, int | None]:
+    """What `grid` gave, on the host, in the order and columns of a grid."""
+    num = generate.grid_size(gan.parts)
+    return generate.arranged(gan.parts, np.concatenate(grid)[:num], gan.classes(num))
