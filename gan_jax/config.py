@@ -93,7 +93,7 @@ for _name, _values in _SYSTEMS.items():
     PRESETS[_name] = Config(preset=_name)  # the same, now under its name
 
 
-def parse(args: Sequence[str]) -> Config:
+def from_args(args: Sequence[str]) -> Config:
     """The Config that a command line describes: a preset's values, and over them the flags beside it.
 
     Raises `UserError` for anything that is not allowed.

@@ -24,9 +24,9 @@ from gan_jax.storage import available_memory
 AXIS = "devices"
 
 # (images uint8 [N, H, W, C], labels int32 [N] or None), on every device.
-Data = tuple[Array, Array | None]
+DeviceData = tuple[Array, Array | None]
 # (state, data, stop) -> (the state at step `stop` at the latest, each step's metrics, every one [length])
-Chunk = Callable[[GanState, Data, int], tuple[GanState, Metrics]]
+Chunk = Callable[[GanState, DeviceData, int], tuple[GanState, Metrics]]
 
 Tree = TypeVar("Tree")
 
@@ -53,7 +53,7 @@ def _program(
     # accelerators, which fuse more, it is not measured yet.
     train_step = jax.jit(make_train_step(parts))  # traced once, below
 
-    def steps(rank: Array, state: GanState, data: Data, stop: Array) -> tuple[GanState, Metrics]:
+    def steps(rank: Array, state: GanState, data: DeviceData, stop: Array) -> tuple[GanState, Metrics]:
         del rank
 
         def step(i: Array, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
@@ -80,7 +80,7 @@ def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
     return jax.device_put(tree, NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec()))
 
 
-def check(parts: Parts, num_bytes: int, devices: Sequence[jax.Device]) -> None:
+def check_fits(parts: Parts, num_bytes: int, devices: Sequence[jax.Device]) -> None:
     """Raises `UserError` if the batch does not divide over the devices, or so many bytes of images do not fit."""
     if parts.batch_size % len(devices):
         raise UserError(

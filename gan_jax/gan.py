@@ -25,7 +25,7 @@ from gan_jax.parts import Facts, Parts, build
 from gan_jax.plan import Plan, plan
 from gan_jax.state import GanState
 
-MOST = 1_000_000  # images at once: they are held in memory
+MOST_IMAGES = 1_000_000  # images at once: they are held in memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +98,8 @@ class Gan:
         """The noise [num, z_dim] of `sample`."""
         _check("num", num, COUNT)
         _check("seed", seed, SEED)
-        if num > MOST:
-            raise UserError(f"--num={num} is not allowed: it must be from 1 to {MOST}.")
+        if num > MOST_IMAGES:
+            raise UserError(f"--num={num} is not allowed: it must be from 1 to {MOST_IMAGES}.")
         return generate.latents(self.parts, seed, num)
 
     def classes(self, num: int, label: int | None = None) -> Array | None:

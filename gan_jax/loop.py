@@ -26,7 +26,7 @@ class Loop:
 
     def take(self, gan: Gan) -> None:
         """A chunk that the device has just begun."""
-        images = grid(gan)
+        images = draw_grid(gan)
         self.read({})
         self._unread = gan, images
         assert gan.log is not None
@@ -54,7 +54,7 @@ class Loop:
         row["steps_per_s"] = round((gan.step - gan.log.begin) / (now - self._clock), 2)
         self._clock = now
         self._log.log(row)
-        self._log.samples(row, *arranged(gan, images))
+        self._log.samples(row, *read_grid(gan, images))
 
     def save(self, gan: Gan, score: float | None = None) -> None:
         """Keep a checkpoint. Raises `Diverged` if an array of the state is not finite."""
@@ -75,14 +75,14 @@ class Loop:
         return score
 
 
-def grid(gan: Gan) -> list[jax.Array]:
+def draw_grid(gan: Gan) -> list[jax.Array]:
     """The fixed latents' images, in batches as `generate.draw` makes them, still on the device."""
     num = generate.grid_size(gan.parts)
     inputs = generate.batches(gan.latents(num, gan.config.seed), gan.classes(num))
     return [generate.generate(gan.parts, gan.state.sampling_variables, *batch) for batch in inputs]
 
 
-def arranged(gan: Gan, grid: list[jax.Array]) -> tuple[np.ndarray, int | None]:
-    """What `grid` gave, on the host, in the order and columns of a grid."""
+def read_grid(gan: Gan, grid: list[jax.Array]) -> tuple[np.ndarray, int | None]:
+    """What `draw_grid` gave, on the host, in the order and columns of a grid."""
     num = generate.grid_size(gan.parts)
     return generate.arranged(gan.parts, np.concatenate(grid)[:num], gan.classes(num))

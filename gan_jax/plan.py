@@ -6,7 +6,7 @@ import math
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 
-MOST = 2**31 - 1  # updates: what an int32 counts
+MOST_UPDATES = 2**31 - 1  # updates: what an int32 counts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,8 +72,8 @@ def plan(config: Config, num_images: int) -> Plan:
         raise UserError(f"--batch_size={config.batch_size} is more than the {num_images} images there are.")
     batches = num_images // config.batch_size
     total = config.steps or max(1, config.epochs * batches // config.d_steps)
-    if total * config.d_steps > MOST:
-        raise UserError(f"{total} steps of {config.d_steps} D updates are more than {MOST} updates.")
+    if total * config.d_steps > MOST_UPDATES:
+        raise UserError(f"{total} steps of {config.d_steps} D updates are more than {MOST_UPDATES} updates.")
     return Plan(
         total=total,
         batches=batches,

@@ -14,7 +14,7 @@ import numpy as np
 
 from gan_jax import cli, generate, report
 from gan_jax.errors import UserError
-from gan_jax.gan import MOST, load
+from gan_jax.gan import MOST_IMAGES, load
 from gan_jax.generator_options import Generator
 from gan_jax.options import PATH, REQUIRED, SEED, check, option, whole
 from gan_jax.storage import replacing
@@ -32,7 +32,7 @@ class Options(Generator):
     num: int | None = option(
         None,
         "Number of images. Default: those of the run's own grids, 64, or 8 of each class.",
-        whole(1, MOST),
+        whole(1, MOST_IMAGES),
     )
     label: int | None = option(None, "Draw this class alone; for conditional runs.", whole(0, 2**31 - 1))
     seed: int | None = option(

@@ -22,7 +22,7 @@ from gan_jax.errors import Diverged, UserError
 from gan_jax.evaluation.named import evaluator_for
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.gan import Gan, restored
-from gan_jax.loop import Loop, arranged, grid
+from gan_jax.loop import Loop, draw_grid, read_grid
 from gan_jax.parts import Facts, facts_of
 from gan_jax.report import Report
 from gan_jax.stopping import Stopped, signals
@@ -55,7 +55,7 @@ def train(config: Config) -> Path:
                 gan = _run(chunks, start, Loop(checkpoints, log, evaluator), received)
             except Diverged as error:
                 raise Diverged(f"{error}; {_last_good(checkpoints)}") from error
-        report.save_grid(folder / "samples.png", *arranged(gan, grid(gan)))
+        report.save_grid(folder / "samples.png", *read_grid(gan, draw_grid(gan)))
         pictures.plot_losses(log.rows, folder / "losses.png", _title(config, folder))
     num = generate.grid_size(gan.parts)
     flags = [f"--workdir={folder}", f"--num={num}", "--seed=1", "--out=more.png", *plugins.flags()]
@@ -136,7 +136,7 @@ def _announce(config: Config, start: Gan | None, total: int, folder: Path) -> No
 
 def main(args: Sequence[str]) -> int:
     """The command. Returns the exit code: 1 if the run diverged, 128 + the signal if one stopped it."""
-    settings = config.parse(args)
+    settings = config.from_args(args)
     if line := advice(settings):
         report.warn(line)
     cli.use_compilation_cache()

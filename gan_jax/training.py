@@ -16,7 +16,7 @@ import numpy as np
 
 from gan_jax import data, devices, state
 from gan_jax.config import Config
-from gan_jax.devices import AXIS, Data, replicate
+from gan_jax.devices import AXIS, DeviceData, replicate
 from gan_jax.draws import shuffled
 from gan_jax.errors import UserError
 from gan_jax.gan import Gan, Log
@@ -75,11 +75,11 @@ def prepare(config: Config, facts: Facts) -> tuple[Parts, Plan]:
     """What `fit` will train on such images, and its course. Raises `UserError` for what cannot be trained."""
     course = plan(config, facts.num_images)
     parts = build(config, facts.image_shape, facts.num_classes, AXIS)
-    devices.check(parts, math.prod((facts.num_images, *facts.image_shape)), jax.devices())
+    devices.check_fits(parts, math.prod((facts.num_images, *facts.image_shape)), jax.devices())
     return parts, course
 
 
-def _chunks(gan: Gan, chunk: devices.Chunk, images: Data, progress: bool) -> Iterator[Gan]:
+def _chunks(gan: Gan, chunk: devices.Chunk, images: DeviceData, progress: bool) -> Iterator[Gan]:
     from tqdm.auto import tqdm
 
     begin, before, bar = gan.step, None, None

@@ -45,7 +45,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_presets(name: str) -> None:
-    found = config.parse([f"--preset={name}"])
+    found = config.from_args([f"--preset={name}"])
     assert found == PRESETS[name]
     assert {k: getattr(found, k) for k in EXPECTED[name]} == EXPECTED[name]
     tutorial = name == "gan"  # the others are the literature's, at a quarter of its nets' width
@@ -64,7 +64,7 @@ def test_the_contracts_flags_on_their_own_and_over_a_preset() -> None:
     flags = (
         "--workdir=w --epochs=3 --steps=7 --seed=5 --batch_size=32 --model=mlp --dataset=kmnist --data_dir=d"
     )
-    found = config.parse(["--preset=wgan_gp", *flags.split(), "--loss=hinge"])
+    found = config.from_args(["--preset=wgan_gp", *flags.split(), "--loss=hinge"])
     expected = dataclasses.replace(
         PRESETS["wgan_gp"],
         workdir="w",
@@ -78,18 +78,20 @@ def test_the_contracts_flags_on_their_own_and_over_a_preset() -> None:
         loss="hinge",
     )
     assert found == expected
-    assert config.parse(["--loss=hinge"]) == Config()
-    assert config.parse(["--preset", "r3gan", "--penalty"]).penalty == ()
-    assert config.parse(["--penalty", "r1", "r2"]).penalty == ("r1", "r2")
-    assert config.parse(["--penalty=gp", "--tensorboard"]).tensorboard
-    assert config.parse(["--preset=wgan", "--spectral_norm"]).spectral_norm  # whatever the default is
-    assert not config.parse(["--preset=hinge", "--no_spectral_norm"]).spectral_norm
-    assert config.parse(["--conditional", "--dtype=bfloat16"]) == Config(conditional=True, dtype="bfloat16")
+    assert config.from_args(["--loss=hinge"]) == Config()
+    assert config.from_args(["--preset", "r3gan", "--penalty"]).penalty == ()
+    assert config.from_args(["--penalty", "r1", "r2"]).penalty == ("r1", "r2")
+    assert config.from_args(["--penalty=gp", "--tensorboard"]).tensorboard
+    assert config.from_args(["--preset=wgan", "--spectral_norm"]).spectral_norm  # whatever the default is
+    assert not config.from_args(["--preset=hinge", "--no_spectral_norm"]).spectral_norm
+    assert config.from_args(["--conditional", "--dtype=bfloat16"]) == Config(
+        conditional=True, dtype="bfloat16"
+    )
 
 
 def test_help_is_complete_grouped_and_shows_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        config.parse(["--preset=wgan", "--help"])
+        config.from_args(["--preset=wgan", "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
     for field in dataclasses.fields(Config):
@@ -175,7 +177,7 @@ def test_the_commands_that_draw_say_the_same_of_the_checkpoint(capsys: pytest.Ca
 )
 def test_bad_input_is_one_line_that_says_what_is_allowed(flag: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        config.parse(flag.split(" "))
+        config.from_args(flag.split(" "))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -188,10 +190,12 @@ def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
     assert advice(dataclasses.replace(free, clip=0.01, model="mlp")) is None
     assert advice(dataclasses.replace(free, clip=0.01, penalty=("gp",))) is None
     assert advice(Config(clip=0.01)) is None  # spectral norm sets the scale
-    paper = config.parse(["--preset=wgan", "--model=conv_small"])
+    paper = config.from_args(["--preset=wgan", "--model=conv_small"])
     line = advice(paper) or ""
     assert "give --clip=0.03 --g_learning_rate=5e-4 --d_learning_rate=5e-4." in line
-    mended = config.parse(["--preset=wgan", "--model=conv_small", *line.split("give ")[1].strip(".").split()])
+    mended = config.from_args(
+        ["--preset=wgan", "--model=conv_small", *line.split("give ")[1].strip(".").split()]
+    )
     assert advice(mended) is None
     assert advice(dataclasses.replace(free, spectral_norm=True)) is None
     assert "slower than float32" in (advice(Config(dtype="bfloat16")) or "")  # on a CPU, as here
@@ -224,7 +228,7 @@ def test_from_python_a_preset_means_what_its_flag_means() -> None:
     for name, preset in PRESETS.items():
         assert Config(preset=name) == preset
     mine = Config(preset="wgan_gp", seed=1, beta1=0.3)
-    assert mine == config.parse(["--preset=wgan_gp", "--seed=1", "--beta1=0.3"])
+    assert mine == config.from_args(["--preset=wgan_gp", "--seed=1", "--beta1=0.3"])
     assert (mine.loss, mine.penalty, mine.d_steps, mine.beta1) == ("wasserstein", ("gp",), 5, 0.3)
     assert dataclasses.replace(mine, seed=2).penalty == ("gp",)
     with pytest.raises(UserError, match=r"unknown preset 'wgangp'\. Did you mean 'wgan_gp'"):
@@ -250,12 +254,12 @@ def test_from_python_values_take_their_fields_type() -> None:
 
 def test_a_registered_preset_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "mine", Config(loss="least_squares", d_steps=3))
-    found = config.parse(["--preset=mine", "--seed=4"])
+    found = config.from_args(["--preset=mine", "--seed=4"])
     assert (found.preset, found.loss, found.d_steps, found.seed) == ("mine", "least_squares", 3, 4)
 
 
 def test_the_default_folder_says_all_that_changes_a_number() -> None:
-    name = lambda *args: path_of(config.parse(args)).name
+    name = lambda *args: path_of(config.from_args(args)).name
     assert name() == "mnist-hinge"
     assert name("--loss=minimax", "--epochs=3", "--log_every=7") == "mnist-minimax"
     assert name("--preset=wgan") == "mnist-preset-wgan"

@@ -46,4 +46,4 @@ def test_readme_has_lines_that_train() -> None:
 
 @pytest.mark.parametrize("line", [line for line in train_lines() if "--help" not in line and "…" not in line])
 def test_its_lines_that_train_are_allowed(line: str) -> None:
-    config.parse(shlex.split(line))
+    config.from_args(shlex.split(line))

@@ -279,7 +279,7 @@ def test_nearest_against_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "BLOCK", 7)
     rng = np.random.default_rng(0)
     queries, points = rng.normal(size=(9, 4)), rng.normal(size=(50, 4))
-    found = neighbours.nearest(queries, points)
+    found = neighbours.nearest_points(queries, points)
     distances = np.linalg.norm(queries[:, None] - points[None], axis=2)
     np.testing.assert_array_equal(found.indices, distances.argmin(axis=1))
     np.testing.assert_allclose(found.distances, distances.min(axis=1))

@@ -456,7 +456,7 @@ def test_all_checkpoints_damaged_is_refused_and_nothing_is_lost(
     before = contents(tmp_path / "gone")
     flags = [*SYSTEM, "--log_every=5", "--steps=90", "--workdir=gone"]
     with pytest.raises(UserError, match=r"checkpoints/20 is damaged .* no other can be used"):
-        train.train(config.parse(flags))
+        train.train(config.from_args(flags))
     assert contents(tmp_path / "gone") == before
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gan_jax.data import own
 from gan_jax.data.originals import SPLITS
-from gan_jax.data.registry import DATASETS, Arrays, Loader
+from gan_jax.data.registry import DATASETS, Loader, Split
 from gan_jax.data.scaling import to_float, to_uint8
 from gan_jax.errors import UserError, nearest, unknown
 
@@ -22,7 +22,7 @@ def load(
     *,
     image_size: int | None = None,
     channels: int | None = None,
-) -> Arrays:
+) -> Split:
     """Images uint8 [N, H, W, C] and labels int32 [N] of a split; None for labels that there are not.
 
     Args:
@@ -43,7 +43,7 @@ def load(
     if path is not None:
         if data_dir is not None:
             raise UserError(f"data_dir is for the datasets with a name: leave --data_dir out for '{name}'.")
-        return own.load(path, split, image_size, channels)
+        return own.load_own(path, split, image_size, channels)
     for option, value in {"image_size": image_size, "channels": channels}.items():
         if value is not None:
             raise UserError(
@@ -69,7 +69,7 @@ def held_out_note(name: str | Path) -> str | None:
       UserError: as `load`.
     """
     path = _path(name)
-    return own.held_out_note(path) if path else None
+    return own.split_note(path) if path else None
 
 
 def _path(name: str | Path) -> Path | None:

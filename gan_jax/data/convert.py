@@ -56,7 +56,7 @@ def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
-def fit(image: Image.Image, image_size: int | None, channels: int | None) -> np.ndarray:
+def fitted(image: Image.Image, image_size: int | None, channels: int | None) -> np.ndarray:
     """An image of mode L or RGB as uint8 [H, W, C], of these sizes unless they are None.
 
     Grey is the luminance of ITU-R 601. Lanczos's filter widens as it shrinks a picture, so nothing aliases.
@@ -86,7 +86,7 @@ def decode(file: Path, image_size: int | None, channels: int | None) -> np.ndarr
         raise UserError(
             f"{str(file)!r} is damaged or no PNG or JPEG ({reason}): replace or remove it."
         ) from None
-    return fit(picture, image_size, channels)
+    return fitted(picture, image_size, channels)
 
 
 def _plain(image: Image.Image) -> Image.Image:

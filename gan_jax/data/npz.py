@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gan_jax.data.convert import check_memory, check_shape, fit, stack
+from gan_jax.data.convert import check_memory, check_shape, fitted, stack
 from gan_jax.errors import UserError
 from gan_jax.storage import Damaged, npz_headers, read_npz, sha256_of_file
 
@@ -172,7 +172,7 @@ def _fit(
     def one(index: int) -> np.ndarray:
         pixels = images[index]
         picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        return fit(picture, image_size, channels)
+        return fitted(picture, image_size, channels)
 
     return images if images.shape[1:] == shape else stack(len(images), shape, one, path.stem)
 

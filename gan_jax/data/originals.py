@@ -15,7 +15,7 @@ import numpy as np
 
 from gan_jax.errors import UserError
 
-Arrays = tuple[np.ndarray, np.ndarray]
+Labelled = tuple[np.ndarray, np.ndarray]
 
 SPLITS = ("train", "test")
 MNIST_FILES = {  # split -> the names of its two original files, in MNIST's format
@@ -24,7 +24,7 @@ MNIST_FILES = {  # split -> the names of its two original files, in MNIST's form
 }
 
 
-def from_idx(files: Mapping[str, Path]) -> dict[str, Arrays]:
+def from_idx(files: Mapping[str, Path]) -> dict[str, Labelled]:
     """Images [N, H, W, 1] and labels [N] of each split, out of the four files of MNIST's format."""
     arrays = {}
     for split, (images, labels) in MNIST_FILES.items():
@@ -39,7 +39,7 @@ def _idx(path: Path) -> np.ndarray:
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
 
 
-def from_cifar(files: Mapping[str, Path]) -> dict[str, Arrays]:
+def from_cifar(files: Mapping[str, Path]) -> dict[str, Labelled]:
     """Images [N, 32, 32, 3] and labels [N] of each split, out of CIFAR-10's one archive.
 
     Its records are a byte for the label and 32×32 for each of red, green and blue.
@@ -67,7 +67,7 @@ class Originals:
     builder: str  # the class in tfds.image_classification
     url: str
     sha256: Mapping[str, str]  # file name -> checksum, the one that TFDS registers
-    parse: Callable[[Mapping[str, Path]], dict[str, Arrays]] = from_idx  # files by name -> arrays by split
+    parse: Callable[[Mapping[str, Path]], dict[str, Labelled]] = from_idx  # files by name -> arrays by split
     shipped: Path | None = None  # the folder of this package that holds them
     gzip_time: Mapping[str, int] = dataclasses.field(default_factory=dict)  # prefix -> time in its header
 

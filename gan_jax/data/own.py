@@ -17,16 +17,15 @@ from tqdm import tqdm
 from gan_jax.data.convert import check_memory, check_request
 from gan_jax.data.folder import Folder, open_folder
 from gan_jax.data.npz import NAMES, Npz, open_npz
+from gan_jax.data.registry import Split
 from gan_jax.errors import UserError
 from gan_jax.storage import Damaged, cache_folder, npz_headers, read_npz, replacing
 
 VERSION = 2  # of how images are converted: another one makes all entries anew
-SEED = 0  # one for all runs, whatever theirs is: they must share what they are judged by
-
-Arrays = tuple[np.ndarray, np.ndarray | None]
+HOLD_OUT_SEED = 0  # one for all runs, whatever theirs is: they must share what they are judged by
 
 
-def load(path: Path, split: str, image_size: int | None, channels: int | None) -> Arrays:
+def load_own(path: Path, split: str, image_size: int | None, channels: int | None) -> Split:
     """Images uint8 [N, H, W, C] and labels int32 [N], or None, of a split of the file or folder at `path`.
 
     Raises:
@@ -45,14 +44,14 @@ def load(path: Path, split: str, image_size: int | None, channels: int | None) -
     return arrays["images"][index], None if labels is None else labels[index]
 
 
-def held_out_note(path: Path) -> str | None:
+def split_note(path: Path) -> str | None:
     """A sentence if the test split of the images at `path` is held out of them, else None."""
     source = _open(path)
     if "test_images" in source.counts:
         return None
     labels = source.read_labels()
     num = len(_held_out(source, labels))
-    drawn = f"drawn by seed {SEED}{'' if labels is None else ' within each class'}"
+    drawn = f"drawn by seed {HOLD_OUT_SEED}{'' if labels is None else ' within each class'}"
     return f"{num} of {source.counts['images']} images, {drawn}, are held out for evaluation."
 
 
@@ -74,7 +73,7 @@ def held_out(count: int, labels: np.ndarray | None = None) -> np.ndarray:
     might have none to learn from, and the splits another number of classes.
     """
     size = min(count // 2, max(count // 10, 200), 10_000)
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(HOLD_OUT_SEED)
     order = rng.permutation(count)
     if labels is not None:
         order = _evenly(order, labels[order], rng)

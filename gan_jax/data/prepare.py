@@ -23,7 +23,9 @@ from gan_jax.data.originals import SPLITS, Originals, damaged
 from gan_jax.errors import UserError
 
 
-def prepare(name: str, originals: Originals, files: Mapping[str, bytes], root: Path, bar: tqdm) -> None:
+def prepare_originals(
+    name: str, originals: Originals, files: Mapping[str, bytes], root: Path, bar: tqdm
+) -> None:
     """Prepares the set in `root/name/<version>` from `files`, and what is not among them from a download.
 
     Its arrays go to `root/name/decoded` at once: reading back what PNG keeps without loss would double the time.
@@ -50,7 +52,7 @@ def prepare(name: str, originals: Originals, files: Mapping[str, bytes], root: P
         _save(root / name, split, images, labels)
 
 
-def decode(name: str, folder: Path, bar: tqdm) -> None:
+def decode_originals(name: str, folder: Path, bar: tqdm) -> None:
     """Writes what TFDS prepared in `folder/<version>` to `folder/decoded/<split>_{images,labels}.npy`."""
     [info] = folder.glob("*/dataset_info.json")
     bar.set_description(f"{name}: decoding")

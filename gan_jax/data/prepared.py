@@ -26,7 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gan_jax.data import prepare
-from gan_jax.data.originals import Arrays, Originals
+from gan_jax.data.originals import Labelled, Originals
 from gan_jax.errors import UserError
 from gan_jax.storage import cache_folder, locked, sha256_of_file, write_atomically
 
@@ -35,7 +35,7 @@ UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, 
 UNWRITABLE |= {errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR, errno.ESTALE}
 
 
-def load(name: str, originals: Originals, split: str, data_dir: str | Path | None) -> Arrays:
+def load_prepared(name: str, originals: Originals, split: str, data_dir: str | Path | None) -> Labelled:
     """A split of the set made from `originals`: out of the cache, rebuilt first unless all is well there."""
     given = originals.given(name, data_dir)
     root = cache_folder() / "datasets"
@@ -51,7 +51,7 @@ def load(name: str, originals: Originals, split: str, data_dir: str | Path | Non
     return arrays
 
 
-def _cached(folder: Path, originals: Originals, split: str) -> Arrays | None:
+def _cached(folder: Path, originals: Originals, split: str) -> Labelled | None:
     """The decoded arrays, if they and the prepared set are those whose checksums were recorded."""
     checksums = _recorded(folder, originals)
     if not _intact(folder, checksums["prepared"]):
@@ -100,14 +100,14 @@ def _rebuild(
     bar_format = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
     with tqdm(desc=name, total=0, bar_format=bar_format, mininterval=0.2, disable=None) as bar:
         if intact:
-            prepare.decode(name, folder, bar)
+            prepare.decode_originals(name, folder, bar)
             _record(folder, originals)
             bar.set_description(f"{name}: prepared")
             return
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         try:
-            prepare.prepare(name, originals, files, work, bar)
+            prepare.prepare_originals(name, originals, files, work, bar)
             _record(work / name, originals)
             if os.path.lexists(folder):
                 folder.rename(work / "replaced")

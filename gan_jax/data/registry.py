@@ -10,15 +10,15 @@ import numpy as np
 from gan_jax.data import prepared
 from gan_jax.data.originals import MNIST_FILES, Originals, from_cifar
 
-Arrays = tuple[np.ndarray, np.ndarray | None]
-Loader = Callable[[str, str | Path | None], Arrays]  # split, data_dir -> images, labels
+Split = tuple[np.ndarray, np.ndarray | None]
+Loader = Callable[[str, str | Path | None], Split]  # split, data_dir -> images, labels
 
 
 def _prepared(name: str, builder: str, url: str, sha256: tuple[str, ...], **more: Any) -> Loader:
     """The registry's entry for a set that comes as MNIST does; the checksums in the order of the files."""
     files = [file for pair in MNIST_FILES.values() for file in pair]
     originals = Originals(builder, url, dict(zip(files, sha256, strict=True)), **more)
-    return functools.partial(prepared.load, name, originals)
+    return functools.partial(prepared.load_prepared, name, originals)
 
 
 DATASETS: dict[str, Loader] = {
@@ -58,7 +58,7 @@ DATASETS: dict[str, Loader] = {
         ),
     ),
     "cifar10": functools.partial(  # Krizhevsky 2009
-        prepared.load,
+        prepared.load_prepared,
         "cifar10",
         Originals(
             "Cifar10",

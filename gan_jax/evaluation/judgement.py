@@ -68,11 +68,13 @@ def _curve(
     return subject.curve(evaluator, floors[0]) if floors else None
 
 
-def _class_shares(evaluator: Evaluator, seen: Seen) -> picture.Shares | None:
+def _class_shares(evaluator: Evaluator, seen: Seen) -> picture.ClassShares | None:
     if not evaluator.network.judges_labels:
         return None
     classes = evaluator.network.classes
-    return picture.Shares(*(class_histogram(x.labels, classes) for x in (evaluator.statistics.test, seen)))
+    return picture.ClassShares(
+        *(class_histogram(x.labels, classes) for x in (evaluator.statistics.test, seen))
+    )
 
 
 def _label_accuracy(evaluator: Evaluator, seen: Seen, labels: np.ndarray) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class Nearest(NamedTuple):
     distances: np.ndarray
 
 
-def nearest(
+def nearest_points(
     queries: np.ndarray, points: np.ndarray, progress: Callable[[Iterable], Iterable] = iter
 ) -> Nearest:
     """The nearest of points [m, d] to each of the queries [n, d]: all of them compared, in float64.

@@ -33,7 +33,7 @@ class Curve(NamedTuple):
     floor: float | None
 
 
-class Shares(NamedTuple):
+class ClassShares(NamedTuple):
     """Shares [classes] of the classes among real images and among samples."""
 
     real: np.ndarray
@@ -46,7 +46,7 @@ class Page(NamedTuple):
     title: str
     protocol: str
     scores: list[Score]
-    shares: Shares | None
+    shares: ClassShares | None
     neighbours: list[ImageRow]
     curve: Curve | None
     interpolations: np.ndarray | None

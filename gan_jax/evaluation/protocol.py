@@ -176,11 +176,11 @@ class Evaluator:
     def nearest(self, seen: Seen) -> Nearest:
         """The train images nearest to those seen, among all, in feature space."""
         progress = lambda blocks: self._progress(blocks, "nearest in feature space")
-        return neighbours.nearest(seen.features, self.statistics.train.features, progress)
+        return neighbours.nearest_points(seen.features, self.statistics.train.features, progress)
 
     def nearest_pixels(self, images: np.ndarray) -> Nearest:
         """The train images nearest to those given, among all, in pixels from 0 to 1."""
         progress = lambda blocks: self._progress(blocks, "nearest in pixel space")
         flat = self.train_images.reshape(len(self.train_images), -1)
-        found = neighbours.nearest(images.reshape(len(images), -1), flat, progress)
+        found = neighbours.nearest_points(images.reshape(len(images), -1), flat, progress)
         return Nearest(found.indices, found.distances / 255)

@@ -69,7 +69,7 @@ class Answers:
     def __init__(self, path: Path, *, create: bool) -> None:
         """Opens it, making it if `create`. Raises `UserError` if it is damaged or not ours, or can't be had."""
         self._path = path
-        database.check(path, create=create)
+        database.check_database(path, create=create)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -48,7 +48,7 @@ def connect(path: Path, mode: str = "rw") -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def check(path: Path, *, create: bool) -> None:
+def check_database(path: Path, *, create: bool) -> None:
     """Make the database if `create` and it is not there.
 
     Raises:
