@@ -57,12 +57,12 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The steps there are checkpoints of now, ascending."""
         names = os.listdir(self._directory) if self._directory.is_dir() else []
-        steps = [int(name) for name in names if name.isdecimal() and str(int(name)) == name]
-        return sorted(step for step in steps if self.path(step).is_dir())
+        steps = sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
+        return [step for step in steps if self.path(step).is_dir()]
 
     @property
     def best(self) -> int | None:
-        """The step of the checkpoint with the lowest score; the first of them, None if none has a score."""
+        """The step of the checkpoint with the lowest score, the first such; None if none has a score."""
         return self._find_best({})
 
     def path(self, step: int) -> Path:
@@ -72,8 +72,7 @@ class Checkpoints:
     def save(self, arrays: Arrays, step: int, score: float | None = None) -> None:
         """Save the arrays in the background, once they are copied; lower scores are better.
 
-        Raises NonFiniteState instead of keeping what cannot be trained on, `UserError` if this checkpoint
-        or the one before, which was under way, cannot be written.
+        Raises NonFiniteState for what cannot be trained on, `UserError` if it, or the one before, cannot be written.
         """
         for name, array in arrays.items():
             if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
@@ -135,11 +134,11 @@ class Checkpoints:
         # Orbax's own BestN needs the scores to be read as the folder is listed.
         is_best = lambda checkpoints, context: [c.step == self._kept_as_best for c in checkpoints]
         policies = ocp.training.preservation_policies
-        keep = [policies.LatestN(KEPT), SimpleNamespace(should_preserve=is_best)]
-        keep += [policies.EveryNSteps(self._keep_every)] if self._keep_every else []
+        often = [policies.EveryNSteps(self._keep_every)] if self._keep_every else []
+        keep = [policies.LatestN(KEPT), SimpleNamespace(should_preserve=is_best), *often]
         with self._errors():
             self._directory.mkdir(parents=True, exist_ok=True)
-            # Orbax's own clean-up is a thread that nothing waits for before the first save: it outlives a short run.
+            # Orbax's own clean-up is a thread that outlives a short run: nothing waits for it before the first save.
             for half_written in self._directory.glob("*.orbax-checkpoint-tmp"):
                 shutil.rmtree(half_written)
             self._orbax = ocp.training.Checkpointer(
@@ -167,9 +166,8 @@ class Checkpoints:
 
     def _find_best(self, saving: dict[int, float | None]) -> int | None:
         """The best of `saving` and a list that stood still: in place of one that lost its score comes another."""
-        scores: dict[int, Any] = {}
         for _ in range(TRIES):
-            steps, scores = self.steps, {}
+            steps, scores = self.steps, dict[int, Any]()
             for step in steps:
                 with contextlib.suppress(Damaged):
                     scores[step] = self._read(_metadata, step).get("score")

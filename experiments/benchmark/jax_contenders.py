@@ -18,7 +18,7 @@ import optax
 from flax.training.train_state import TrainState
 from jax import Array
 
-from experiments.benchmark.worker import Contender
+from experiments.benchmark.contender import Contender
 from gan_jax import data, devices, state
 from gan_jax.config import Config
 from gan_jax.layers import PRECISION, dense

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-from experiments.benchmark.worker import Contender
+from experiments.benchmark.contender import Contender
 
 Step = Callable[[Tensor], tuple[Tensor, Tensor]]
 

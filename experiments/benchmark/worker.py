@@ -13,12 +13,12 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from experiments.benchmark.contender import Contender
 from gan_jax.errors import UserError
 
 MODULES = {
@@ -28,21 +28,6 @@ MODULES = {
     "naive": "experiments.benchmark.jax_contenders",
 }
 LEAST_STEPS = 5  # of a round
-
-
-class Contender(NamedTuple):
-    """A program that trains.
-
-    run: trains so many steps, and returns the last one's losses of D and G when all its work is done.
-    unit: what its numbers of steps are multiples of.
-    parameters: the number of G's and of D's.
-    note: what there is to say about it after a run, if anything.
-    """
-
-    run: Callable[[int], tuple[float, float]]
-    unit: int
-    parameters: tuple[int, int]
-    note: Callable[[], str] = lambda: ""
 
 
 class Failed(UserError):
