@@ -171,7 +171,7 @@ def _run(options: Options) -> None:
     own = classifier_path(reals.train_images, reals.train_labels) if options.out is None else None
     path = own or Path(str(options.out)).expanduser()
     sha256 = save_variables(path, variables)
-    network = network_of(reals.name, path, reals.train_images.shape[1:], sha256)
+    network = network_of(f"{reals.name}-classifier", path, reals.train_images.shape[1:], sha256)
     print(f"train accuracy {accuracy(network, reals.train_images, reals.train_labels):.2%}")
     if reals.test_labels is not None:
         print(f"test accuracy {accuracy(network, reals.test_images, reals.test_labels):.2%}")

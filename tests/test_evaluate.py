@@ -36,6 +36,7 @@ from gan_jax.evaluation.reals import Reals, Source
 from gan_jax.features import classifier
 from gan_jax.gan import Gan
 from gan_jax.parts import facts_of
+from gan_jax.storage import sha256_of_data
 
 NUM = 500
 FRECHET = "frechet_distance/mnist-classifier/500-test"
@@ -78,6 +79,10 @@ def tiny() -> Reals:
 def make_run(folder: Path, steps: tuple[int, ...] = (0, 10)) -> Path:
     """A run with checkpoints of an untrained generator."""
     return save_run(folder, Config(model="mlp"), steps)
+
+
+def _classifier_name(reals: Reals) -> str:
+    return f"{reals.name}-classifier-{sha256_of_data(reals.train_images, reals.train_labels)[:8]}"
 
 
 def blurred(images: np.ndarray) -> np.ndarray:
@@ -471,7 +476,7 @@ def test_labelled_images_without_a_classifier_are_judged_by_random_features(
     assert err == ""
     report = read(own.with_name("samples.evaluation.json"))
     assert len(report["class_shares"]["samples"]) == 3
-    assert {name.split("/")[1] for name in report["scores"]} == {"tiny-classifier"}
+    assert {name.split("/")[1] for name in report["scores"]} == {_classifier_name(tiny)}
     evaluate.main([f"--npz={own}", "--features=random"])
     assert capsys.readouterr().err == ""  # it was asked for
 
@@ -542,7 +547,7 @@ def test_labels_of_one_split_alone_are_no_error(
     evaluate.main([f"--npz={own}"])
     report = read(own.with_name("samples.evaluation.json"))
     judged = bare.train_labels is not None
-    assert ("classes_found/tiny-classifier/150-test" in report["scores"]) == judged
+    assert (f"classes_found/{_classifier_name(tiny)}/150-test" in report["scores"]) == judged
     assert ("label_accuracy" in report) == judged
     assert ("test" in report.get("label_accuracy", {})) == (judged and bare.test_labels is not None)
     if judged:

@@ -8,6 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ from gan_jax.features import inception_weights
 from gan_jax.features.choice import choose_network
 from gan_jax.features.random_net import random_network
 from gan_jax.features.torch_file import read_state_dict
+from gan_jax.storage import sha256_of_data
 
 OURS = Path(__file__).parent / "golden"
 GOLDEN = Path(os.environ.get("GAN_JAX_GOLDEN") or OURS)
@@ -141,6 +143,17 @@ def test_a_data_set_finds_its_shipped_classifier_by_what_it_holds(mnist):
     assert features.load_classifier(mnist[:-1], labels[:-1], "mnist") is None
 
 
+def test_an_own_set_named_as_a_shipped_one_does_not_take_its_name(tmp_path, monkeypatch, own):
+    """A score's name pins its network."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    variables = features.Classifier(3).init(jax.random.key(0), own[0][:1])
+    names = []
+    for labels in (own[1], own[1][::-1]):
+        features.save_variables(features.classifier_path(own[0], labels), variables)
+        names.append(choose_network(own[0], labels, "mnist").name)
+    assert len({"mnist-classifier", *names}) == 3
+
+
 def test_a_damaged_asset_is_refused(tmp_path):
     content = bytearray((features.ASSETS / "mnist_classifier.npz").read_bytes())
     content[5000] ^= 1
@@ -192,7 +205,7 @@ def test_the_command_trains_one_for_own_images_and_they_find_it(tmp_path, monkey
     monkeypatch.setattr(data, "load", lambda name, split, data_dir=None, **options: own)
     train_classifier.main(["--dataset=mnist", "--augment=shift", "--epochs=12", "--batch_size=16"])
     network = choose_network(*own, "own")
-    assert network.name == "own-classifier"
+    assert network.name == f"own-classifier-{sha256_of_data(*own)[:8]}"
     assert network.sha256 in capsys.readouterr().out
     assert network.classes == 3
     assert accuracy(network, *own) > 0.9  # chance: 1/3
@@ -322,7 +335,7 @@ def test_the_command_trains_one_for_own_images_of_any_shape_and_it_is_found(
     train_classifier.main([f"--dataset={tmp_path}/own.npz", "--epochs=8", "--batch_size=32"])
     train = data.load(tmp_path / "own.npz", "train")
     network = features.load_classifier(*train, "own")
-    assert network.name == "own-classifier"
+    assert network.name == f"own-classifier-{sha256_of_data(*train)[:8]}"
     assert network.sha256[:16] in capsys.readouterr().out
     assert accuracy(network, *train) > 0.5  # by chance 0.1
 
