@@ -31,6 +31,7 @@ from gan_jax.evaluation.reals import Data, Source, check_arrays, load_reals
 from gan_jax.features.augment import AUGMENTATIONS, OF_DATASET, Augment, shift
 from gan_jax.features.classifier import Classifier, classifier_path, network_of, save_variables
 from gan_jax.features.network import FeatureNetwork
+from gan_jax.labels import check_without_gaps
 from gan_jax.options import COUNT, OR_OFF, PATH, POSITIVE, SEED, check, choice, option
 
 EPOCHS = 18  # of a large set, such as those that the shipped classifiers are of
@@ -103,16 +104,17 @@ def train_classifier(
 
     Args:
       images: uint8 [N, H, W, C].
-      labels: whole numbers [N] from 0 on; the highest says how many classes there are.
+      labels: whole numbers [N] from 0 on without gaps; the highest says how many classes there are.
       augment: (key, images) -> images, at each step.
       epochs: by default 18, or as many as make 1,000 steps.
       batch_size: at most N is taken.
       progress: wraps the sequence of steps.
 
     Raises:
-      UserError: for other arrays, or labels of one class.
+      UserError: for other arrays, labels with gaps, or labels of one class.
     """
     check_arrays("train", images, labels)
+    check_without_gaps(labels)
     if len(np.unique(labels)) < 2:
         raise UserError("a classifier needs two classes or more, and all labels are the same.")
     labels = labels.astype(np.int32)
@@ -149,6 +151,7 @@ def _run(options: Options) -> None:
         raise UserError(
             f"{reals.name} has no labels to learn from: python -m gan_jax.evaluate judges by a random net."
         )
+    check_without_gaps(reals.train_labels)
     steps, epochs = _course(len(reals.train_images), options.batch_size, options.epochs)
     named = options.augment or OF_DATASET.get(options.dataset, "shift")
     print(
