@@ -111,10 +111,10 @@ def test_floats_are_of_one_range_in_both_splits(tmp_path):
 
 def test_a_given_test_split_is_taken(tmp_path):
     images, test_images = _random(5, 8, 8), _random(1, 8, 8, seed=1)
-    labels = {"labels": np.arange(5), "test_labels": np.array([7])}
+    labels = {"labels": np.arange(5), "test_labels": np.array([3])}
     path = _npz(tmp_path / "a.npz", images=images, test_images=test_images, **labels)
     assert data.held_out_note(path) is None
-    for split, expected, classes in (("train", images, range(5)), ("test", test_images, [7])):
+    for split, expected, classes in (("train", images, range(5)), ("test", test_images, [3])):
         loaded, loaded_labels = data.load(path, split)
         np.testing.assert_array_equal(loaded[..., 0], expected)
         np.testing.assert_array_equal(loaded_labels, list(classes))
@@ -179,6 +179,10 @@ NOT_A_NUMBER[1, 2, 3] = np.nan
         (_wrong(test_images=_random(4, 8, 9)), ["[8, 8, 1]", "[8, 9, 1]", "one size"]),
         (_wrong(test_images=np.zeros((4, 8, 8))), ["uint8", "float64", "one type"]),
         (_wrong(test_images=_random(4, 8, 8), labels=np.zeros(4, int)), ["one split only"]),
+        (
+            _wrong(test_images=_random(4, 8, 8), labels=np.arange(4), test_labels=np.array([0, 9, 1, 7])),
+            ["'test_labels' have classes that 'labels' lack (7, 9)"],
+        ),
     ],
 )
 def test_arrays_of_another_form_are_refused(tmp_path, arrays, parts):
