@@ -160,7 +160,9 @@ def evaluate(options: Options) -> None:
     """Judge all subjects, print their table, write their files. Raises `UserError`."""
     subjects = _subjects(options)
     weights = options.inception_weights
-    inception = load_inception(None if weights == "download" else Path(weights)) if weights else None
+    inception = (
+        load_inception(None if weights == "download" else Path(weights).expanduser()) if weights else None
+    )
     # By what names the data alone: of own images, and by checksums of others, a --data_dir changes nothing.
     reals: dict[Source, Reals] = {}
     evaluators: dict[Source, list[Evaluator]] = {}

@@ -16,7 +16,6 @@ called from Python.
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -33,8 +32,10 @@ from gan_jax.features.classifier import Classifier, classifier_path, network_of,
 from gan_jax.features.network import FeatureNetwork
 from gan_jax.labels import check_without_gaps
 from gan_jax.options import COUNT, OR_OFF, PATH, POSITIVE, SEED, check, choice, option
+from gan_jax.storage import target
 
 EPOCHS = 18  # of a large set, such as those that the shipped classifiers are of
+ENDINGS = {".npz": "the network's arrays"}
 FEWEST_STEPS = 1000  # of a small one: 18 steps on 150 digits gave 66% on others, 1,000 gave 88%
 
 
@@ -42,7 +43,9 @@ FEWEST_STEPS = 1000  # of a small one: 18 steps on 150 digits gave 66% on others
 class Options(Data):
     """What to train on, how, and where to."""
 
-    out: str | None = option(None, "File to write, if not to the cache folder, where evaluate looks.", PATH)
+    out: str | None = option(
+        None, "File .npz to write, if not to the cache folder, where evaluate looks.", PATH
+    )
     augment: str | None = option(
         None,
         "What is done to training images: warp for handwriting, mirror for upright things, shift for all others. "
@@ -62,6 +65,8 @@ class Options(Data):
     def __post_init__(self) -> None:
         """Check every field. Raises `UserError`."""
         check(self)
+        if self.out is not None:
+            target(self.out, ENDINGS)
 
 
 def _make_step(classifier: Classifier, optimizer: optax.GradientTransformation, augment: Augment) -> Callable:
@@ -153,6 +158,11 @@ def _run(options: Options) -> None:
         )
     check_without_gaps(reals.train_labels)
     steps, epochs = _course(len(reals.train_images), options.batch_size, options.epochs)
+    path = (
+        classifier_path(reals.train_images, reals.train_labels)
+        if options.out is None
+        else target(options.out, ENDINGS)
+    )
     named = options.augment or OF_DATASET.get(options.dataset, "shift")
     print(
         f"{reals.name}: {len(reals.train_images)} images {list(reals.train_images.shape[1:])} of "
@@ -171,8 +181,6 @@ def _run(options: Options) -> None:
         seed=options.seed,
         progress=lambda steps: bar(steps, "training"),
     )
-    own = classifier_path(reals.train_images, reals.train_labels) if options.out is None else None
-    path = own or Path(str(options.out)).expanduser()
     sha256 = save_variables(path, variables)
     network = network_of(f"{reals.name}-classifier", path, reals.train_images.shape[1:], sha256)
     print(f"train accuracy {accuracy(network, reals.train_images, reals.train_labels):.2%}")

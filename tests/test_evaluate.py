@@ -392,8 +392,9 @@ def test_inception_adds_its_own_rows(
     monkeypatch.setattr(evaluate, "load_inception", lambda path: asked.append(path) or network)
     np.savez(tmp_path / "a.npz", images=mnist[:NUM])
     evaluate.main(
-        [f"--npz={tmp_path}/a.npz", f"--num={NUM}", "--inception_weights=w.pth", "--features=inception"]
+        [f"--npz={tmp_path}/a.npz", f"--num={NUM}", "--inception_weights=~/w.pth", "--features=inception"]
     )
+    assert asked == [Path.home() / "w.pth"]
     found = read(tmp_path / "a.evaluation.json")["scores"]
     assert {name.split("/")[1] for name in found} == {"inception-2015-12-05"}
     assert len(found) == 4

@@ -19,7 +19,7 @@ from gan_jax.features import inception_weights
 from gan_jax.features.choice import choose_network
 from gan_jax.features.random_net import random_network
 from gan_jax.features.torch_file import read_state_dict
-from gan_jax.storage import sha256_of_data
+from gan_jax.storage import sha256_of_data, target
 
 OURS = Path(__file__).parent / "golden"
 GOLDEN = Path(os.environ.get("GAN_JAX_GOLDEN") or OURS)
@@ -240,6 +240,28 @@ def test_a_small_set_is_passed_over_until_there_are_enough_steps(monkeypatch, ca
     steps = max(1, images // 128)
     assert f" {epochs} epochs of {steps} step{'' if steps == 1 else 's'}\n" in capsys.readouterr().out
     assert steps * epochs >= 1000 or flags
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("w.npz", "is a folder"),
+        ("none/x.npz", "there is no folder"),
+        ("x.bin", "must end in .npz"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch, out, words):
+    (tmp_path / "w.npz").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "load", lambda *args, **options: pytest.fail("it began"))
+    with pytest.raises(UserError, match=words):
+        train_classifier.main(["--dataset=mnist", f"--out={out}"])
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_target_in_the_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert target("~/x.npz", {".npz": ""}) == tmp_path / "x.npz"
 
 
 def test_the_default_of_python_is_the_commands(own):
