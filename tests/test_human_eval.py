@@ -392,7 +392,7 @@ def test_other_images_than_those_of_the_training_are_not_shown_as_real(
     tmp_path: Path, refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
 ) -> None:
     monkeypatch.setattr(page, "make", lambda listener, app: pytest.fail("it was served"))
-    np.savez(tmp_path / "mine.npz", images=np.zeros(shape, np.uint8))
+    np.savez(tmp_path / "mine.npz", images=np.random.default_rng(0).integers(0, 256, shape, np.uint8))
     config = Config(model="mlp", dataset=str(tmp_path / "mine.npz"), z_dim=8)
     folder = save_run(tmp_path / "w", config, (3,))  # trained on MNIST, says its config.json
     refused(
