@@ -41,7 +41,7 @@ Subject = JudgedRun | JudgedFile
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(Data):
-    """What to judge, and how. The data options are those of the files of --npz; a run has its own."""
+    """What to judge, and how. The data options are those of the files of --npz; a run has its own but for --dataset."""
 
     workdir: tuple[str, ...] = option((), "Folders of training runs.", PATH, many=True)
     npz: tuple[str, ...] = option(
@@ -86,12 +86,11 @@ def _subjects(options: Options) -> dict[Path, Subject]:
     Raises `UserError` where one cannot be read, or its results not written.
     """
     found: dict[Path, Subject] = {}
-    source = Source(options.dataset, options.image_size, options.channels)
     folders, files = ([Path(path).expanduser() for path in paths] for paths in (options.workdir, options.npz))
-    runs = [JudgedRun(path, checkpoint=options.checkpoint, data_dir=options.data_dir) for path in folders]
+    runs = [JudgedRun(path, checkpoint=options.checkpoint, given=options) for path in folders]
     subjects: list[Subject] = [
         *runs,
-        *(JudgedFile(path, data=source, data_dir=options.data_dir) for path in files),
+        *(JudgedFile(path, data=options.source, data_dir=options.data_dir) for path in files),
     ]
     for subject in subjects:
         own = isinstance(subject, JudgedRun) and options.out is None

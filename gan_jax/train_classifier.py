@@ -26,7 +26,7 @@ import optax
 from gan_jax import cli
 from gan_jax.errors import UserError
 from gan_jax.evaluation.protocol import bar
-from gan_jax.evaluation.reals import Data, Source, check_arrays, load_reals
+from gan_jax.evaluation.reals import Data, check_arrays, load_reals
 from gan_jax.features.augment import AUGMENTATIONS, OF_DATASET, Augment, shift
 from gan_jax.features.classifier import Classifier, classifier_path, network_of, save_variables
 from gan_jax.features.network import FeatureNetwork
@@ -150,7 +150,7 @@ def accuracy(network: FeatureNetwork, images: np.ndarray, labels: np.ndarray) ->
 
 
 def _run(options: Options) -> None:
-    source = Source(options.dataset, options.image_size, options.channels)
+    source = options.source
     reals = load_reals(source, options.data_dir)
     if reals.train_labels is None:
         raise UserError(
@@ -163,7 +163,7 @@ def _run(options: Options) -> None:
         if options.out is None
         else target(options.out, ENDINGS)
     )
-    named = options.augment or OF_DATASET.get(options.dataset, "shift")
+    named = options.augment or OF_DATASET.get(source.dataset, "shift")
     print(
         f"{reals.name}: {len(reals.train_images)} images {list(reals.train_images.shape[1:])} of "
         f"{int(reals.train_labels.max()) + 1} classes, augmentation: {named}, {epochs} epochs of "

@@ -343,6 +343,23 @@ def test_the_command_judges_runs_and_files_side_by_side(in_process: Command, tmp
     assert not [path for path in tmp_path.rglob(".*") if path.is_file() and "checkpoints" not in path.parts]
 
 
+def test_a_run_whose_images_were_moved_is_judged_by_those_given(
+    in_process: Command, tmp_path: Path, mnist: np.ndarray
+) -> None:
+    config = Config(model="mlp", dataset="gone/mine.npz", data_dir=None)
+    save_run(tmp_path / "run", config, (3,))
+    done = in_process("evaluate", "--workdir=run")
+    assert done.returncode == 2
+    assert "run was trained on gone/mine.npz" in done.stderr
+    assert "--dataset=PATH" in done.stderr
+    images, labels = data.load("mnist", "train")
+    np.savez(tmp_path / "moved.npz", images=images[:400], labels=labels[:400])
+    done = in_process("evaluate", "--workdir=run", "--dataset=moved.npz", "--features=random")
+    assert done.returncode == 0, done.stderr
+    assert "run was trained on other images than moved.npz holds" in done.stderr  # on all of MNIST
+    assert read(tmp_path / "run/evaluation.json")["dataset"] == "moved"
+
+
 def test_a_conditional_runs_samples_are_held_against_the_classes_asked_for(
     evaluator: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,7 +429,7 @@ def test_inception_adds_its_own_rows(
 
 def test_the_curve_is_the_logs_where_it_has_one(tmp_path: Path, evaluator: Evaluator) -> None:
     folder = make_run(tmp_path / "run")
-    run = subjects.JudgedRun(folder, checkpoint=None, data_dir=None)
+    run = subjects.JudgedRun(folder, checkpoint=None, given=evaluate.Options(workdir=("run",)))
     curve = run.curve(evaluator, 0.5)
     assert (curve.name, curve.steps) == ("frechet_distance/mnist-classifier/500-test", [0, 10])
     assert curve.values[0] == evaluator.frechet(run.images(NUM, 0)) == curve.values[1]  # not trained
@@ -427,7 +444,9 @@ def test_the_curve_is_the_logs_where_it_has_one(tmp_path: Path, evaluator: Evalu
 def test_interpolations_keep_the_noise_in_its_distribution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = subjects.JudgedRun(make_run(tmp_path / "run"), checkpoint=None, data_dir=None)
+    run = subjects.JudgedRun(
+        make_run(tmp_path / "run"), checkpoint=None, given=evaluate.Options(workdir=("run",))
+    )
     drawn = []
     monkeypatch.setattr(Gan, "draw", lambda self, z, labels: drawn.append(np.asarray(z)))
     run.interpolations(0)
