@@ -14,7 +14,7 @@ less; `python -m gan_jax.train_classifier` makes a classifier of any labelled im
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gan_jax import cli, data, report
@@ -50,7 +50,7 @@ class Options(Data):
     num: int | None = option(
         None,
         "Number of samples, and of the test images that they are compared with. "
-        f"Default: {NUM:,}, or as many as there are test images.",
+        f"Default: {NUM:,}, or as many as there are test images, or images in the smallest file.",
         COUNT,
     )
     seed: int = option(0, "Seed of the samples' latents and of every other random choice.", SEED)
@@ -116,8 +116,17 @@ def _check_against(subject: Subject, reals: Reals, num: int) -> None:
         subject.check_content(facts_of(reals.train_images, reals.train_labels).sha256)
 
 
+def _num(given: int | None, subjects: Iterable[Subject], reals: Reals) -> int | None:
+    """How many samples are compared: those asked for, or as many as every file has; None for the Evaluator's own."""
+    counts = [subject.count() for subject in subjects if isinstance(subject, JudgedFile)]
+    fewest = min(filter(None, counts), default=None)
+    if given is not None or fewest is None:
+        return given
+    return min(NUM, fewest, len(reals.test_images), len(reals.train_images))
+
+
 def _evaluators(
-    reals: Reals, command: str, options: Options, inception: FeatureNetwork | None
+    reals: Reals, command: str, options: Options, num: int | None, inception: FeatureNetwork | None
 ) -> list[Evaluator]:
     """The judges of one data set; what they cannot judge, or could judge better, is said on standard error.
 
@@ -132,11 +141,11 @@ def _evaluators(
             why = f"has no classifier: `{command}` makes one, which sees more"
             why = "has no labels" if reals.train_labels is None else why
             report.note(f"the features are those of {network.name}, since {reals.name} {why}.")
-        evaluators.append(evaluator_of(reals, network=network, num=options.num, seed=options.seed))
+        evaluators.append(evaluator_of(reals, network=network, num=num, seed=options.seed))
     if inception:
         families = INCEPTION_FAMILIES
         evaluators.append(
-            evaluator_of(reals, network=inception, num=options.num, seed=options.seed, families=families)
+            evaluator_of(reals, network=inception, num=num, seed=options.seed, families=families)
         )
     for evaluator in evaluators:
         if evaluator.left_out:
@@ -169,7 +178,8 @@ def evaluate(options: Options) -> None:
         if (source := subject.data) not in reals:
             reals[source] = load_reals(source, subject.data_dir)
             command = train_command(source, subject.data_dir)
-            evaluators[source] = _evaluators(reals[source], command, options, inception)
+            num = _num(options.num, (s for s in subjects.values() if s.data == source), reals[source])
+            evaluators[source] = _evaluators(reals[source], command, options, num, inception)
         _check_against(subject, reals[source], evaluators[source][0].num)
     tables: dict[Source, dict[str, list[Score]]] = {}
     remarks: list[str] = []

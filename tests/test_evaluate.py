@@ -546,7 +546,7 @@ def test_unlabelled_images_say_which_features_they_take(
     assert capsys.readouterr().err.splitlines() == [
         "the features are those of random-filters-0, since tiny has no labels."
     ]
-    with pytest.raises(UserError, match="tiny has no labels; or take --features=random"):
+    with pytest.raises(UserError, match=r"tiny has no labels, so no classifier: take --features=random\.$"):
         evaluate.main([f"--npz={own}", "--features=classifier"])
 
 
@@ -605,6 +605,17 @@ def test_an_evaluator_of_plain_arrays(tiny: Reals) -> None:
         Evaluator(tiny.test_images, tiny.train_images, train_labels=tiny.test_labels)
     with pytest.raises(UserError, match="has 150 images to compare with"):
         Evaluator(tiny.test_images, tiny.train_images, num=151)
+
+
+def test_a_file_of_few_images_is_judged_whole(
+    own: Path, tiny: Reals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many as it has are taken unless --num says how many, of runs beside it too."""
+    np.savez(own, images=tiny.train_images[:90])
+    evaluate.main([f"--npz={own}"])
+    assert "90 samples, 90 test images" in capsys.readouterr().out
+    with pytest.raises(UserError, match="fewer than --num=100"):
+        evaluate.main([f"--npz={own}", "--num=100"])
 
 
 def test_a_metric_of_ones_own_is_in_the_table(

@@ -645,6 +645,14 @@ def test_a_label_for_each_image_leaves_none_to_hold_out(tmp_path):
         data.held_out_note(path)
 
 
+def test_of_a_folder_the_remedy_is_one_that_a_folder_has(tmp_path):
+    for name in "abc":
+        _save(tmp_path / "x" / name / "0.png", _random(8, 8))
+    message = _error(tmp_path / "x")
+    assert "put all images into one folder" in message
+    assert "leave the labels out" not in message
+
+
 def test_of_a_folder_the_note_says_the_same(tmp_path):
     for i in range(5):
         _save(tmp_path / "x" / f"{i}.png", _random(8, 8))

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -28,6 +29,8 @@ Header = tuple[tuple[int, ...], np.dtype]
 @dataclasses.dataclass(frozen=True)
 class Npz:
     """A file whose headers were checked, and of which nothing was loaded."""
+
+    UNLABELLED: ClassVar = "leave the labels out"  # how to have no classes
 
     path: Path
     headers: Mapping[str, Header]

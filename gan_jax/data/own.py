@@ -61,7 +61,7 @@ def _held_out(source: Npz | Folder, labels: np.ndarray | None) -> np.ndarray:
     if not len(index):
         raise UserError(
             f"{str(source.path)!r} holds one image of each class, so that none can be held out: add images or a test "
-            "split, or leave the labels out."
+            f"split, or {source.UNLABELLED}."
         )
     return index
 

@@ -16,6 +16,7 @@ from gan_jax.evaluation.images_file import read_images
 from gan_jax.evaluation.protocol import Evaluator, bar
 from gan_jax.evaluation.reals import Data, Source
 from gan_jax.gan import Gan, load
+from gan_jax.storage import Damaged, npz_headers
 
 CHECKPOINTS = 10  # of a run at most, for the curve of its scores
 PATHS = 6  # interpolations shown
@@ -115,6 +116,14 @@ class JudgedFile:
         self.data, self.data_dir = data, data_dir
         self.source: dict[str, Any] = {"npz": str(path)}
         self.caption = path.name
+
+    def count(self) -> int | None:
+        """How many images it has, of which none is read; None where `read` will say that it has none."""
+        try:
+            shape, _ = npz_headers(Path(self.name))["images"]
+        except (Damaged, OSError, KeyError):
+            return None
+        return shape[0] if shape else None
 
     def read(self, shape: tuple[int, ...], num: int) -> None:
         """Read it. Raises `UserError` if it is anything but images [H, W, C], at least `num`."""
