@@ -16,6 +16,7 @@ from jax import Array
 
 from gan_jax.config import Config
 from gan_jax.errors import UserError
+from gan_jax.labels import check_without_gaps
 from gan_jax.models import MODELS, Networks, Spec
 from gan_jax.objectives import OBJECTIVES, Objective
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Optimizer, Schedule
@@ -37,8 +38,11 @@ class Facts(NamedTuple):
     sha256: str
 
 
-def facts_of(images: np.ndarray, labels: np.ndarray | None) -> Facts:
-    """The facts of uint8 images [N, H, W, C] and integer labels [N]. Raises `UserError` for other arrays."""
+def facts_of(images: np.ndarray, labels: np.ndarray | None, *, conditional: bool = False) -> Facts:
+    """The facts of uint8 images [N, H, W, C] and integer labels [N].
+
+    Raises `UserError` for other arrays, and for labels with gaps where a `conditional` GAN learns them.
+    """
     if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
         raise UserError(
             f"images must be uint8 [N, H, W, C], N at least 1, not {images.dtype} {list(images.shape)}."
@@ -50,6 +54,8 @@ def facts_of(images: np.ndarray, labels: np.ndarray | None) -> Facts:
             f"labels must be whole numbers from 0 on, one for each of the {len(images)} images, "
             f"not {labels.dtype} {list(labels.shape)}."
         )
+    if labels is not None and conditional:
+        check_without_gaps(labels)
     height, width, channels = images.shape[1:]
     num_classes = None if labels is None else int(labels.max()) + 1
     return Facts((height, width, channels), len(images), num_classes, sha256_of_data(images, labels))

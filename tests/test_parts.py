@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from begin import begin
 
+import gan_jax
 from gan_jax import layers, models, penalties
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -20,6 +21,7 @@ from gan_jax.parts import build, facts_of
 from gan_jax.penalties import PENALTIES
 from gan_jax.state import from_arrays, hyperparams, init, to_arrays
 from gan_jax.step import make_d_loss, make_update
+from gan_jax.train_classifier import train_classifier
 
 Small = Callable[..., Config]
 SHAPE = (8, 8, 3)
@@ -229,3 +231,28 @@ def test_facts_of_images_and_labels() -> None:
     for labels in (np.zeros(3, int), np.zeros(4), np.array([0, 1, 2, -1])):
         with pytest.raises(UserError, match="labels must be whole numbers from 0 on"):
             facts_of(images, labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([1, 2, 3, 3], "up to 3 and no image has 0: number the classes 0 to 2"),
+        ([0, 255, 0, 255], "up to 255 and no image has 1, 2, 3, …: number the classes 0 to 1"),
+        ([3, 20_000_000, 3, 1], "up to 20000000 and no image has 0, 2, 4, …: number the classes"),
+        ([2, 2, 2, 2], "up to 2 and no image has 0, 1: number the classes"),
+    ],
+)
+def test_labels_with_gaps_teach_no_classes(
+    labels: list[int], words: str, small: Callable[..., Config]
+) -> None:
+    """A net has as many classes as the highest label says; those without images would be trained in silence."""
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    with pytest.raises(UserError, match=words):
+        facts_of(images, np.array(labels), conditional=True)
+    with pytest.raises(UserError, match=words):
+        gan_jax.fit(small(conditional=True, batch_size=2, steps=1), images, np.array(labels))
+    with pytest.raises(UserError, match=words):
+        train_classifier(images, np.array(labels))
+    assert facts_of(images, np.array(labels)).num_images == 4
+    # What the message tells to do helps.
+    facts_of(images, np.unique(labels, return_inverse=True)[1], conditional=True)
