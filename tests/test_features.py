@@ -135,6 +135,18 @@ def test_images_of_another_shape_refused(network):
         network.apply(np.zeros((2, 32, 32, 3), np.uint8))
 
 
+def test_stacked_mnist_is_judged_channel_by_channel(network, digits):
+    stacked = digits[0][:12].reshape(4, 3, 28, 28).transpose(0, 2, 3, 1)
+    judge = features.load_stacked_classifier()
+    found, probabilities = judge.apply(stacked)
+    labels = digits[1][:12].reshape(4, 3).astype(int)
+    assert found.shape == (4, 192)
+    assert found.reshape(12, 64) == pytest.approx(network.apply(digits[0][:12])[0], abs=1e-5)
+    assert probabilities.sum(axis=1) == pytest.approx(1, rel=1e-5)
+    assert probabilities.argmax(1).tolist() == (labels @ [100, 10, 1]).tolist()
+    assert judge.sha256 == network.sha256
+
+
 def test_a_data_set_finds_its_shipped_classifier_by_what_it_holds(mnist):
     labels = data.load("mnist", "train")[1]
     found = features.load_classifier(mnist, labels, "whatever it is called")

@@ -5,7 +5,7 @@ vectors, probabilities = network.apply(images)
 """
 
 from gan_jax.features.choice import choose_network
-from gan_jax.features.classifier import Classifier, load_classifier
+from gan_jax.features.classifier import Classifier, load_classifier, load_stacked_classifier
 from gan_jax.features.inception_weights import load_inception
 from gan_jax.features.network import FeatureNetwork
 from gan_jax.features.random_net import random_network
@@ -16,5 +16,6 @@ __all__ = [
     "choose_network",
     "load_classifier",
     "load_inception",
+    "load_stacked_classifier",
     "random_network",
 ]

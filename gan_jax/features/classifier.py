@@ -159,3 +159,23 @@ def load_classifier(images: np.ndarray, labels: np.ndarray, name: str) -> Featur
     except UserError:  # no home folder, so no cache
         return None
     return network_of(f"{name}-classifier-{content[:8]}", path, images.shape[1:]) if path.exists() else None
+
+
+@jax.jit
+def _classify_stacked(variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Each channel by itself; class 100·a + 10·b + c has the product of the three digits' probabilities."""
+    n = images.shape[0]
+    channels = jnp.moveaxis(images, -1, 1).reshape(n * 3, *images.shape[1:3], 1)
+    features, probabilities = _classify(Classifier(), variables, channels)
+    a, b, c = jnp.moveaxis(probabilities.reshape(n, 3, -1), 1, 0)
+    return features.reshape(n, -1), jnp.einsum("na,nb,nc->nabc", a, b, c).reshape(n, -1)
+
+
+def load_stacked_classifier() -> FeatureNetwork:
+    """MNIST's classifier on stacked MNIST [n,28,28,3], each channel by itself.
+
+    192 features and 1,000 probabilities, of class 100·a + 10·b + c for the digits a, b, c in the three channels.
+    """
+    variables, found = load_variables(ASSETS / "mnist_classifier.npz", (28, 28, 1), SHIPPED["mnist"].file)
+    apply = batched(partial(_classify_stacked, jax.device_put(variables)), BATCH_SIZE, (28, 28, 3))
+    return FeatureNetwork("mnist-classifier-by-channel", found, apply, 3 * WIDTH, 1000, judges_labels=True)
