@@ -125,6 +125,7 @@ def from_json(values: Any) -> Config:
         raise UserError("not a valid config: it must be an object")
     if missing := names - values.keys():
         raise UserError(f"it lacks {', '.join(sorted(missing))}; another version may have written it")
-    if values["preset"] is not None and values["preset"] not in PRESETS:
-        raise unknown("preset", values["preset"], PRESETS)
+    preset = values["preset"]
+    if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):
+        raise unknown("preset", preset, PRESETS)
     return Config(**{name: values[name] for name in names})

@@ -128,17 +128,22 @@ def _brief(error: Exception) -> str:
 
 def _facts(values: Any) -> Facts:
     try:
-        shape = tuple(int(size) for size in values["image_shape"])
-        height, width, channels = shape
+        height, width, channels = map(_count, values["image_shape"])
         classes = values["num_classes"]
         return Facts(
             (height, width, channels),
-            int(values["num_images"]),
-            None if classes is None else int(classes),
+            _count(values["num_images"]),
+            None if classes is None else _count(classes),
             str(values["sha256"]),
         )
     except (TypeError, KeyError, ValueError):
         raise UserError("it does not say what its images are; another version may have written it") from None
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError
+    return value
 
 
 def _check(folder: Path, config: Config, facts: Facts) -> None:

@@ -3,16 +3,18 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gan_jax import config, evaluate, sample
+from gan_jax import config, evaluate, sample, workdir
 from gan_jax.advice import advice
 from gan_jax.config import PRESETS, Config
 from gan_jax.errors import UserError
 from gan_jax.human_eval import __main__ as human_eval
 from gan_jax.options import options_of
+from gan_jax.parts import Facts
 from gan_jax.workdir import path_of
 
 # REFERENCE: the papers' and the tutorial's settings.
@@ -216,12 +218,37 @@ def test_json_round_trip_and_damage() -> None:
         {"penalty": 3},
         {"conditional": "no"},
         {"preset": "x"},
+        {"preset": []},
+        {"preset": {}},
+        {"preset": 3},
         {"dataset": 3},
     )
     without = {k: v for k, v in whole.items() if k != "ema"}
     for values in ([], {}, 3, None, without, *[whole | change for change in changes]):
         with pytest.raises(UserError):
             config.from_json(values)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_shape": [-3, 0, 1]},
+        {"image_shape": [8, 8]},
+        {"image_shape": ["8", 8, 1]},
+        {"image_shape": None},
+        {"num_images": 0},
+        {"num_images": 1.5},
+        {"num_classes": []},
+    ],
+)
+def test_damaged_facts_of_a_run_are_one_line(change: dict[str, Any], tmp_path: Path) -> None:
+    workdir.write_config(tmp_path, Config(), Facts((8, 8, 1), 100, 10, "0"))
+    assert workdir.read(tmp_path).facts.image_shape == (8, 8, 1)
+    values = json.loads((tmp_path / "config.json").read_text())
+    values["data"] |= change
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match="it does not say what its images are"):
+        workdir.read(tmp_path)
 
 
 def test_from_python_a_preset_means_what_its_flag_means() -> None:
