@@ -20,7 +20,7 @@ from gan_jax.checkpoint import Checkpoints, Step
 from gan_jax.config import Config
 from gan_jax.devices import AXIS
 from gan_jax.errors import Diverged, UserError
-from gan_jax.options import CHECKPOINT, COUNT, SEED, Rule, not_allowed
+from gan_jax.options import CHECKPOINT, COUNT, SEED, converted
 from gan_jax.parts import Facts, Parts, build
 from gan_jax.plan import Plan, plan
 from gan_jax.state import GanState
@@ -96,8 +96,8 @@ class Gan:
 
     def latents(self, num: int, seed: int = 0) -> Array:
         """The noise [num, z_dim] of `sample`."""
-        _check("num", num, COUNT)
-        _check("seed", seed, SEED)
+        converted("num", num, COUNT)
+        converted("seed", seed, SEED)
         if num > MOST_IMAGES:
             raise UserError(f"--num={num} is not allowed: it must be from 1 to {MOST_IMAGES}.")
         return generate.latents(self.parts, seed, num)
@@ -172,13 +172,6 @@ def _apply(net: nn.Module, variables: Any, x: Array, labels: Array | None) -> Ar
     return out
 
 
-def _check(name: str, value: object, rule: Rule) -> None:
-    try:
-        rule.convert(value)
-    except ValueError:
-        raise not_allowed(name, value, rule) from None
-
-
 def _int32(labels: ArrayLike | None) -> Array | None:
     return None if labels is None else jnp.asarray(labels, jnp.int32)
 
@@ -205,7 +198,7 @@ def load(
     """
     folder = Path(folder).expanduser()
     if checkpoint is not None:
-        _check("checkpoint", checkpoint, CHECKPOINT)
+        converted("checkpoint", checkpoint, CHECKPOINT)
     record = workdir.read(folder)
     if not (folder / "checkpoints").is_dir():
         raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")

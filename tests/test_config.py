@@ -279,6 +279,26 @@ def test_from_python_values_take_their_fields_type() -> None:
             Config(**fields)
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"penalty": None}, "unknown penalty 'None'. Allowed: gp, dragan, r1, r2."),
+        ({"penalty": 3}, "unknown penalty '3'. Allowed: gp, dragan, r1, r2."),
+        (
+            {"g_learning_rate": "1e-3"},
+            "--g_learning_rate='1e-3' is not allowed: it must be a number, not text.",
+        ),
+        ({"seed": "3"}, "--seed='3' is not allowed: it must be a number, not text."),
+        ({"channels": "1"}, "--channels='1' is not allowed: it must be a number, not text."),
+        ({"seed": "x"}, "--seed=x is not allowed: it must be a whole number from 0 to"),
+    ],
+)
+def test_from_python_too_an_error_says_what_is_allowed(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as error:
+        Config(**fields)
+    assert words in str(error.value)
+
+
 def test_a_registered_preset_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "mine", Config(loss="least_squares", d_steps=3))
     found = config.from_args(["--preset=mine", "--seed=4"])
