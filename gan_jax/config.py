@@ -98,13 +98,18 @@ def from_args(args: Sequence[str]) -> Config:
 
     Raises `UserError` for anything that is not allowed.
     """
-    return cli.parse(
+    found = cli.parse(
         Config,
         args,
         prog="python -m gan_jax.train",
         description="Train a GAN on MNIST-sized images. Rerun the same command to resume.",
         defaults=lambda given: _defaults(given.get("preset")),
     )
+    if {"--steps", "--epochs"} <= {arg.split("=")[0] for arg in args}:
+        from gan_jax import report  # which takes a Config
+
+        report.warn(f"--steps={found.steps} and --epochs={found.epochs} were both given: the steps count.")
+    return found
 
 
 def own_values(config: Config) -> dict[str, Any]:

@@ -174,6 +174,21 @@ def test_the_commands_that_draw_say_the_same_of_the_checkpoint(capsys: pytest.Ca
             "unknown schedule 'cos'. Did you mean 'cosine'? Allowed: constant, cosine, linear.",
         ),
         ("--channels=2", "--channels=2 is not allowed: it must be 1 or 3."),
+        (
+            "--plugin=a.py b.py",
+            "'b.py' follows no flag: for several leave '=' out, as in --plugin a.py b.py.",
+        ),
+        ("--penalty=gp r1", "'r1' follows no flag: for several leave '=' out, as in --penalty gp r1."),
+        ("--penalty gp,r1", "unknown penalty 'gp,r1'. Separate several by spaces: --penalty gp r1."),
+        ("mine.py", "'mine.py' follows no flag: write --plugin=mine.py."),
+        ("a/b.npz", "'a/b.npz' follows no flag: write --dataset=a/b.npz."),
+        ("--conditional=true", "--conditional takes no value: write --conditional or --no_conditional."),
+        ("--help=1", " takes no value: write "),
+        ("--no_ema", "unknown flag --no_ema. Write --ema=0."),
+        ("--no-grad-clip", "unknown flag --no_grad_clip. Write --grad_clip=0."),
+        ("--no_penalty", "unknown flag --no_penalty. For none write --penalty without a value."),
+        ("--no_keep_every", "unknown flag --no_keep_every. Leave --keep_every out instead."),
+        ("--no_batch_size", "unknown flag --no_batch_size. Did you mean --batch_size?"),
         ("--plugin=nowhere.py", "--plugin=nowhere.py is no Python file"),
     ],
 )
@@ -182,6 +197,28 @@ def test_bad_input_is_one_line_that_says_what_is_allowed(flag: str, message: str
         config.from_args(flag.split(" "))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--workdir=a", "b"], "'b' follows no flag: for several leave '=' out, as in --workdir a b."),
+        (["w/own"], "'w/own' follows no flag: write --workdir=w/own."),
+        (["a.npz"], "'a.npz' follows no flag: write --npz=a.npz."),
+    ],
+)
+def test_evaluate_says_which_flag_a_text_wants(args: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        evaluate.main(args)
+    assert message in str(error.value)
+
+
+def test_steps_win_over_epochs_and_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    found = config.from_args(["--steps=7", "--epochs", "3"])
+    assert (found.steps, found.epochs) == (7, 3)
+    assert capsys.readouterr().err == "warning: --steps=7 and --epochs=3 were both given: the steps count.\n"
+    config.from_args(["--preset=wgan", "--steps=7"])
+    assert capsys.readouterr().err == ""
 
 
 def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
