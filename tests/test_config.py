@@ -342,6 +342,14 @@ def test_a_registered_preset_is_offered(monkeypatch: pytest.MonkeyPatch) -> None
     assert (found.preset, found.loss, found.d_steps, found.seed) == ("mine", "least_squares", 3, 4)
 
 
+def test_a_registered_preset_must_be_a_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "mine", {"loss": "hinge"})
+    with pytest.raises(
+        UserError, match=r"PRESETS\['mine'\] must be a gan_jax\.Config, and is of the type dict"
+    ):
+        Config(preset="mine")
+
+
 def test_the_default_folder_says_all_that_changes_a_number() -> None:
     name = lambda *args: path_of(config.from_args(args)).name
     assert name() == "mnist-hinge"
