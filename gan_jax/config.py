@@ -1,7 +1,8 @@
 """What a run is: `Config`, and the `PRESETS` of the literature.
 
 A Config is frozen and valid: building one with a bad value raises `UserError`. What is not given takes the preset's
-value, or the default. Change one with `dataclasses.replace`. Its fields are in `fields`.
+value, or the default. Change one with `dataclasses.replace`, which keeps every other value: another preset is a new
+`Config(preset=…)`. Its fields are in `fields`.
 """
 
 import dataclasses
@@ -15,7 +16,10 @@ from gan_jax.fields import PRESETS, Nets, Optimization, Run, System
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(System, Nets, Optimization, Run):
-    """A whole run. Raises `UserError` if a value is not allowed."""
+    """A whole run. Raises `UserError` if a value is not allowed.
+
+    A preset gives the values that are not given beside it; to `dataclasses.replace` all of them are given.
+    """
 
     def __post_init__(self) -> None:
         """Take what was not given from the preset, and check every field."""
@@ -32,6 +36,11 @@ def _defaults(preset: Any) -> dict[str, Any]:
     """What a preset says; nothing where there is none of that name, which `options.check` refuses."""
     if not isinstance(preset, str) or preset not in PRESETS:
         return {}
+    if not isinstance(PRESETS[preset], Config):
+        raise UserError(
+            f"--preset={preset}: PRESETS[{preset!r}] must be a gan_jax.Config, and is of the type "
+            f"{type(PRESETS[preset]).__name__}."
+        )
     return {name: value for name, value in vars(PRESETS[preset]).items() if name != "preset"}
 
 

@@ -7,6 +7,7 @@ that the run uses.
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,7 +51,11 @@ def path_of(config: Config) -> Path:
     }
     if config.preset is None:
         differing.pop("loss", None)
-    parts = [data.dataset_name(config.dataset), f"preset-{config.preset}" if config.preset else config.loss]
+    dataset = data.dataset_name(config.dataset)
+    if config.dataset not in data.DATASETS:  # others of that name are in other folders
+        place = os.path.realpath(os.path.expanduser(config.dataset))
+        dataset += f"-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}"
+    parts = [dataset, f"preset-{config.preset}" if config.preset else config.loss]
     name = "-".join(parts + [_worded(name, value) for name, value in differing.items()])
     if len(name.encode()) > LONGEST_NAME:
         name = name[: LONGEST_NAME // 4] + "-" + hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -60,6 +65,8 @@ def path_of(config: Config) -> Path:
 def _worded(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return name if value else f"no_{name}"
+    if value == ():
+        return f"no_{name}"
     return f"{name}={'+'.join(value) if isinstance(value, tuple) else value}"
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,14 @@ def test_a_registered_preset_is_offered(monkeypatch: pytest.MonkeyPatch) -> None
     assert (found.preset, found.loss, found.d_steps, found.seed) == ("mine", "least_squares", 3, 4)
 
 
+def test_a_registered_preset_must_be_a_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "mine", {"loss": "hinge"})
+    with pytest.raises(
+        UserError, match=r"PRESETS\['mine'\] must be a gan_jax\.Config, and is of the type dict"
+    ):
+        Config(preset="mine")
+
+
 def test_the_default_folder_says_all_that_changes_a_number() -> None:
     name = lambda *args: path_of(config.from_args(args)).name
     assert name() == "mnist-hinge"
@@ -354,7 +363,12 @@ def test_the_default_folder_says_all_that_changes_a_number() -> None:
     assert name("--g_learning_rate=3e-4") == "mnist-hinge-g_learning_rate=0.0003"
     assert name("--penalty", "r1", "r2") == "mnist-hinge-penalty=r1+r2"
     assert name("--schedule=cosine", "--epochs=3") == "mnist-hinge-schedule=cosine-epochs=3"
-    assert name("--dataset=a/photos.npz", "--image_size=32") == "photos-hinge-image_size=32"
+    assert name("--preset=wgan_gp", "--penalty") == "mnist-preset-wgan_gp-no_penalty"
+    own = name("--dataset=a/photos.npz", "--image_size=32")
+    assert re.fullmatch("photos-[0-9a-f]{8}-hinge-image_size=32", own)
+    assert own == name(f"--dataset={Path('a/photos.npz').resolve()}", "--image_size=32")
+    assert own != name("--dataset=b/photos.npz", "--image_size=32")
+    assert name("--dataset=mnist.npz") != "mnist-hinge"
     free = {
         "preset",
         "dataset",
