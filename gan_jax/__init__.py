@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
     from gan_jax.penalties import DEFAULT_WEIGHTS, PENALTIES
     from gan_jax.plugins import load_plugin
+    from gan_jax.population import Population, fit_population
     from gan_jax.training import fit
 
 # Name -> the module that has it, imported when the name is first used (PEP 562).
@@ -43,7 +44,9 @@ _HOMES = {
     "SCHEDULES": "optimizers",
     "Spec": "models",
     "UserError": "errors",
+    "Population": "population",
     "fit": "training",
+    "fit_population": "population",
     "load": "gan",
     "load_plugin": "plugins",
 }
@@ -63,10 +66,12 @@ __all__ = [
     "Gan",
     "Networks",
     "Objective",
+    "Population",
     "Spec",
     "UserError",
     "__version__",
     "fit",
+    "fit_population",
     "load",
     "load_plugin",
 ]

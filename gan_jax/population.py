@@ -26,7 +26,7 @@ from gan_jax import devices, state
 from gan_jax.config import Config
 from gan_jax.devices import AXIS, DeviceData
 from gan_jax.errors import UserError
-from gan_jax.gan import Gan
+from gan_jax.gan import Gan, Log
 from gan_jax.options import options_of
 from gan_jax.parts import Facts, Parts, build, facts_of
 from gan_jax.plan import Plan, plan
@@ -82,7 +82,9 @@ class Population:
         index %= len(self)
         found = jax.tree.map(lambda x: x[index], self.members)
         gan = found.state.replace(step=found.stands)
-        return Gan(self.configs[index], self.parts, gan, self.plan)
+        columns = {name: x[index] for name, x in self.columns.items()}
+        log = Log(self.begin, self.step, columns) if columns and self.diverged[index] < 0 else None
+        return Gan(self.configs[index], self.parts, gan, self.plan, log)
 
     @cached_property
     def diverged(self) -> np.ndarray:
@@ -151,18 +153,20 @@ def prepare_population(configs: Sequence[Config], facts: Facts) -> tuple[Parts, 
 def _check_alike(configs: Sequence[Config]) -> None:
     if not configs:
         raise UserError("a population needs one config at least.")
-    plain = ("workdir", "tensorboard", "preset", "dataset", "data_dir")
-    for name, found in options_of(Config).items():
-        if name in (*plain, "seed"):
-            continue
-        values = [getattr(config, name) for config in configs]
-        # Whether there is averaging, clipping and so on is part of the program; how much is not.
-        values = [bool(value) for value in values] if found.role == "rate" else values
-        if len(set(values)) > 1:
-            listed = ", ".join(map(str, dict.fromkeys(getattr(config, name) for config in configs)))
+    plain = ("seed", "preset", "dataset", "data_dir", "workdir", "tensorboard")
+    shared = [
+        name for name, found in options_of(Config).items() if found.role != "rate" and name not in plain
+    ]
+    values = {name: list(dict.fromkeys(getattr(config, name) for config in configs)) for name in shared}
+    # How much there is of averaging and clipping is a member's own; whether there is any is not: it is the program's.
+    for name in ("ema", "clip", "grad_clip"):
+        found = list(dict.fromkeys(getattr(config, name) for config in configs))
+        values[name] = found if 0 in found else found[:1]
+    for name, found in values.items():
+        if len(found) > 1:
             raise UserError(
-                f"members differ in {name} ({listed}): they may in seed, rates, decays, weights and clipping that all "
-                "have; train a population of each."
+                f"members differ in {name} ({', '.join(map(str, found))}): they may in seed and rates; train a "
+                "population of each."
             )
 
 
