@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from gan_jax.config import PRESETS, Config
     from gan_jax.data import DATASETS
     from gan_jax.errors import Diverged, UserError
-    from gan_jax.gan import Gan, load
+    from gan_jax.gan import Gan
+    from gan_jax.loading import load
     from gan_jax.models import MODELS, Networks, Spec
     from gan_jax.objectives import OBJECTIVES, Objective
     from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
@@ -47,7 +48,7 @@ _HOMES = {
     "Population": "population",
     "fit": "training",
     "fit_population": "population",
-    "load": "gan",
+    "load": "loading",
     "load_plugin": "plugins",
 }
 _MODULES = ("data", "evaluation", "features", "metrics", "objectives", "penalties")

@@ -1,10 +1,8 @@
 """`Gan`: a GAN in training or trained, as a value to sample from, to judge with and to go on from."""
 
 import dataclasses
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -15,14 +13,12 @@ from jax import Array
 from jax.typing import ArrayLike
 from PIL import Image
 
-from gan_jax import data, generate, pictures, state, workdir
-from gan_jax.checkpoint import Checkpoints, Step
+from gan_jax import data, generate, pictures
 from gan_jax.config import Config
-from gan_jax.devices import AXIS
 from gan_jax.errors import Diverged, UserError
-from gan_jax.options import CHECKPOINT, COUNT, SEED, Rule, not_allowed
-from gan_jax.parts import Facts, Parts, build
-from gan_jax.plan import Plan, plan
+from gan_jax.options import COUNT, SEED, Rule, not_allowed
+from gan_jax.parts import Parts
+from gan_jax.plan import Plan
 from gan_jax.state import GanState
 
 MOST_IMAGES = 1_000_000  # images at once: they are held in memory
@@ -96,8 +92,8 @@ class Gan:
 
     def latents(self, num: int, seed: int = 0) -> Array:
         """The noise [num, z_dim] of `sample`."""
-        _check("num", num, COUNT)
-        _check("seed", seed, SEED)
+        checked("num", num, COUNT)
+        checked("seed", seed, SEED)
         if num > MOST_IMAGES:
             raise UserError(f"--num={num} is not allowed: it must be from 1 to {MOST_IMAGES}.")
         return generate.latents(self.parts, seed, num)
@@ -172,7 +168,8 @@ def _apply(net: nn.Module, variables: Any, x: Array, labels: Array | None) -> Ar
     return out
 
 
-def _check(name: str, value: object, rule: Rule) -> None:
+def checked(name: str, value: object, rule: Rule) -> None:
+    """Raises `UserError` for an argument that its option's rule does not allow."""
     try:
         rule.convert(value)
     except ValueError:
@@ -185,40 +182,3 @@ def _int32(labels: ArrayLike | None) -> Array | None:
 
 def _listed(shape: tuple[int, ...]) -> str:
     return ", ".join(map(str, shape))
-
-
-def restored(config: Config, facts: Facts, arrays: Mapping[str, np.ndarray]) -> Gan:
-    """The Gan of a checkpoint's arrays. Raises `UserError` if they are not a state of this config."""
-    parts, course = build(config, facts.image_shape, facts.num_classes, AXIS), plan(config, facts.num_images)
-    numbers = state.hyperparams(config, course.total)
-    like = jax.eval_shape(lambda: state.init(parts, numbers, config.seed, facts.num_images))
-    return Gan(config, parts, state.from_arrays(like, arrays), course)
-
-
-def load(
-    folder: str | Path, checkpoint: Step = None, *, warn: Callable[[str], object] = warnings.warn
-) -> Gan:
-    """The Gan of a run's folder, at its newest checkpoint, that of a step, or the "best" one.
-
-    `warn` is told of damaged checkpoints that are passed over. Raises `UserError` if there is no run, or no usable
-    checkpoint.
-    """
-    folder = Path(folder).expanduser()
-    if checkpoint is not None:
-        _check("checkpoint", checkpoint, CHECKPOINT)
-    record = workdir.read(folder)
-    if not (folder / "checkpoints").is_dir():
-        raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        found = checkpoints.restore(warn, checkpoint)
-    if found is None and checkpoint == "best":
-        raise UserError(
-            f"{folder} holds no evaluated checkpoint: train with --eval_every=EPOCHS to have a best one."
-        )
-    if found is None:
-        raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")
-    step, arrays = found
-    try:
-        return restored(record.config, record.facts, arrays)
-    except UserError as error:
-        raise UserError(f"checkpoint {step} does not fit {folder / 'config.json'}: {error}.") from error

@@ -135,7 +135,10 @@ def fit_population(
     some = jax.devices()[: len(configs)]
     data = jnp.asarray(images), jnp.asarray(labels, jnp.int32) if parts.num_classes is not None else None
     data = jax.device_put(data, NamedSharding(_mesh(some), PartitionSpec()))
-    members = _begin(configs, parts, course, facts.num_images, start)
+    if start is None:
+        members = first_members(configs, parts, course, facts.num_images)
+    else:
+        members = _go_on(configs, parts, course, facts.num_images, start)
     members = _spread(members, len(configs), some)
     begun = Population(configs, parts, course, members, 0, 0 if start is None else start.step, {})
     chunk = members_chunk(parts, course.length, some, members, data)
@@ -170,13 +173,10 @@ def _check_alike(configs: Sequence[Config]) -> None:
             )
 
 
-def _begin(
-    configs: Sequence[Config], parts: Parts, course: Plan, num_images: int, start: Population | None
-) -> Members:
-    numbers = [state.hyperparams(config, course.total) for config in configs]
-    if start is not None:
-        return _go_on(configs, parts, course, num_images, start, numbers)
+def first_members(configs: Sequence[Config], parts: Parts, course: Plan, num_images: int) -> Members:
+    """The members before the first step."""
     # One after the other and not by vmap: it is the single run's program, and so its bits.
+    numbers = [state.hyperparams(config, course.total) for config in configs]
     begun = [state.init(parts, n, c.seed, num_images) for n, c in zip(numbers, configs, strict=True)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *begun).replace(step=None)
     zeros = jnp.zeros(len(configs), jnp.int32)
@@ -184,12 +184,7 @@ def _begin(
 
 
 def _go_on(
-    configs: Sequence[Config],
-    parts: Parts,
-    course: Plan,
-    num_images: int,
-    start: Population,
-    numbers: Sequence[dict[str, Array]],
+    configs: Sequence[Config], parts: Parts, course: Plan, num_images: int, start: Population
 ) -> Members:
     if len(start) != len(configs) or start.parts != parts:
         raise UserError("start is a population of another size or of other parts: give one of the same.")
@@ -199,6 +194,7 @@ def _go_on(
         raise UserError(
             f"start is at step {start.step}, past the {course.total} asked for: give more epochs or steps."
         )
+    numbers = [state.hyperparams(config, course.total) for config in configs]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *numbers)
     members = jax.tree.map(lambda x: x[: len(start)], start.members)
     return members._replace(state=members.state.replace(hyperparams=stacked))

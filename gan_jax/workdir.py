@@ -7,7 +7,7 @@ SHA-256 of each that was loaded.
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +26,16 @@ LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 
 
 class Record(NamedTuple):
-    """What `config.json` says of a run."""
+    """What `config.json` says of a run, or of a population: then it has the members' configs in a list."""
 
-    config: Config
+    configs: tuple[Config, ...]
     facts: Facts
+    alone: bool
+
+    @property
+    def config(self) -> Config:
+        """The run's, or the first member's."""
+        return self.configs[0]
 
 
 def path_of(config: Config) -> Path:
@@ -98,6 +104,16 @@ def write_config(folder: Path, config: Config, facts: Facts) -> None:
     write_atomically(folder / "config.json", json.dumps(values, indent=2) + "\n")
 
 
+def write_population_config(folder: Path, members: Sequence[Config], facts: Facts) -> None:
+    """Write `config.json` of a population."""
+    values = {
+        "members": [configs.to_json(config) for config in members],
+        "data": facts._asdict(),
+        "plugins": plugins.LOADED,
+    }
+    write_atomically(folder / "config.json", json.dumps(values, indent=2) + "\n")
+
+
 def read(folder: Path) -> Record:
     """What the run in `folder` is. Raises `UserError` if there is none, or its plugins were not loaded."""
     try:
@@ -112,7 +128,9 @@ def read(folder: Path) -> Record:
         if not isinstance(values, dict):
             raise UserError("it must be an object")
         _check_plugins(values.get("plugins"))
-        return Record(configs.from_json(values), _facts(values.get("data")))
+        alone = "members" not in values
+        found = [configs.from_json(member) for member in ([values] if alone else values["members"])]
+        return Record(tuple(found), _facts(values.get("data")), alone)
     except (UserError, ValueError, RecursionError) as error:
         raise UserError(f"{folder / 'config.json'} cannot be read: {_brief(error)}") from error
 

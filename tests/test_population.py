@@ -1,7 +1,10 @@
 """Populations: each member is the GAN of its single run, whatever the others do and however many devices there are."""
 
 import dataclasses
+import functools
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,7 +12,7 @@ import numpy as np
 import pytest
 
 import gan_jax
-from gan_jax import devices, population
+from gan_jax import devices, population, population_run
 from gan_jax.config import Config
 from gan_jax.errors import Diverged, UserError
 from gan_jax.gan import Gan
@@ -162,6 +165,45 @@ def test_continued_it_ends_with_the_bits_of_one_that_was_not(small: Small) -> No
     for i in range(3):
         assert_same_bits(ended[i], whole[i])
     assert_same_bits(single(members(config)[2], start=begun[2]), whole[2])
+
+
+def test_in_a_folder_it_is_gone_on_with_to_the_bit_and_members_are_taken_out(
+    small: Small, tmp_path: Path
+) -> None:
+    config = small(steps=14, ema=0.9, checkpoint_every=5)
+    configs = [*members(config), dataclasses.replace(config, g_learning_rate=1e30)]
+
+    class Killed(Exception):
+        pass
+
+    def kill(population: Population) -> None:
+        if population.step == 10:
+            raise Killed
+
+    train = functools.partial(
+        population_run.train_population, configs=configs, images=IMAGES, warn=pytest.fail
+    )
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", show=kill)
+    ended, whole = train(tmp_path / "killed"), train(tmp_path / "whole")
+    assert ended.diverged.tolist() == whole.diverged.tolist()
+    assert ended.diverged[3] > 0
+    for i in range(4):
+        assert_same_bits(ended[i], whole[i])
+        assert_same_bits(gan_jax.load(tmp_path / "killed", member=i), whole[i])
+    assert_same_bits(whole[1], single(configs[1]))
+    rows = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [5, 10, 14]
+    assert rows[-1]["d_loss"][3] is None
+    assert rows == [
+        json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    ]
+    with pytest.raises(UserError, match="a population of 4: say which member, from 0 to 3"):
+        gan_jax.load(tmp_path / "whole")
+    with pytest.raises(UserError, match="a population of 4: say which member, from 0 to 3"):
+        gan_jax.load(tmp_path / "whole", member=4)
+    with pytest.raises(UserError, match="holds another run or population"):
+        train(tmp_path / "whole", configs=configs[:2])
 
 
 def test_a_second_population_of_the_same_shapes_compiles_nothing(small: Small, compiled: list[str]) -> None:

@@ -13,7 +13,8 @@ from gan_jax.evaluation import picture
 from gan_jax.evaluation.images_file import read_images
 from gan_jax.evaluation.protocol import Evaluator, bar
 from gan_jax.evaluation.reals import Source
-from gan_jax.gan import Gan, load
+from gan_jax.gan import Gan
+from gan_jax.loading import load
 
 CHECKPOINTS = 10  # of a run at most, for the curve of its scores
 PATHS = 6  # interpolations shown
