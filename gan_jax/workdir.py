@@ -55,13 +55,14 @@ def path_of(config: Config) -> Path:
     if config.preset is None:
         differing.pop("loss", None)
     parts = [data.dataset_name(config.dataset), f"preset-{config.preset}" if config.preset else config.loss]
-    name = "-".join(parts + [_worded(name, value) for name, value in differing.items()])
+    name = "-".join(parts + [worded(name, value) for name, value in differing.items()])
     if len(name.encode()) > LONGEST_NAME:
         name = name[: LONGEST_NAME // 4] + "-" + hashlib.sha256(name.encode()).hexdigest()[:16]
     return Path("runs") / name
 
 
-def _worded(name: str, value: Any) -> str:
+def worded(name: str, value: Any) -> str:
+    """An option and its value, as names of folders and systems say them."""
     if isinstance(value, bool):
         return name if value else f"no_{name}"
     return f"{name}={'+'.join(value) if isinstance(value, tuple) else value}"
