@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import flax.linen as nn
 import flax.struct
@@ -76,13 +76,11 @@ def hyperparams(config: Config, total_steps: int) -> dict[str, Array]:
     return {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
 
 
-def optimizers(
-    parts: Parts, hyperparams: Mapping[str, Array]
-) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """(G's, D's) optimizer with these hyperparameters, which may be traced."""
-    rates = hyperparams["g_learning_rate"], hyperparams["d_learning_rate"]
-    g, d = (parts.optimizer(rate, hyperparams["beta1"], hyperparams["beta2"]) for rate in rates)
-    return g, d
+def optimizer(
+    parts: Parts, hyperparams: Mapping[str, Array], net: Literal["g", "d"]
+) -> optax.GradientTransformation:
+    """A net's optimizer with these hyperparameters, which may be traced."""
+    return parts.optimizer(hyperparams[f"{net}_learning_rate"], hyperparams["beta1"], hyperparams["beta2"])
 
 
 def init(parts: Parts, hyperparams: dict[str, Array], seed: ArrayLike, num_images: int) -> GanState:
@@ -98,7 +96,6 @@ def _init(parts: Parts, hyperparams: dict[str, Array], seed: Array, num_images: 
     key, g_key, d_key = jax.random.split(jax.random.key(seed), 3)
     g_params, g_stats = _init_net(parts.generator, g_key, *parts.g_inputs(1))
     d_params, d_stats = _init_net(parts.discriminator, d_key, *parts.d_inputs(1))
-    g_optimizer, d_optimizer = optimizers(parts, hyperparams)
     return GanState(
         step=jnp.zeros((), jnp.int32),
         key=key,
@@ -107,8 +104,8 @@ def _init(parts: Parts, hyperparams: dict[str, Array], seed: Array, num_images: 
         g_stats=g_stats,
         d_params=d_params,
         d_stats=d_stats,
-        g_opt=g_optimizer.init(g_params),
-        d_opt=d_optimizer.init(d_params),
+        g_opt=optimizer(parts, hyperparams, "g").init(g_params),
+        d_opt=optimizer(parts, hyperparams, "d").init(d_params),
         g_ema={"params": g_params, **g_stats} if parts.ema else None,
         hyperparams=hyperparams,
     )

@@ -18,7 +18,7 @@ from gan_jax import axis as over
 from gan_jax import data, penalties
 from gan_jax.draws import draw_z, next_batch
 from gan_jax.parts import Parts
-from gan_jax.state import GanState, Params, optimizers
+from gan_jax.state import GanState, Params, optimizer
 
 Metrics = dict[str, Array]
 Update = Callable[..., tuple[GanState, Metrics]]
@@ -54,7 +54,7 @@ def _frozen(
 def _optimized(
     parts: Parts,
     state: GanState,
-    optimizer: optax.GradientTransformation,
+    rule: optax.GradientTransformation,
     opt: optax.OptState,
     gradients: Params,
     params: Params,
@@ -63,7 +63,7 @@ def _optimized(
     if parts.grad_clip:
         clip = optax.clip_by_global_norm(state.hyperparams["grad_clip"])
         gradients, _ = clip.update(gradients, clip.init(params))
-    updates, opt = optimizer.update(gradients, opt, params)
+    updates, opt = rule.update(gradients, opt, params)
     if parts.schedule is not None:
         factor = parts.schedule(state.step.astype(jnp.float32) / state.hyperparams["total_steps"])
         updates = jax.tree.map(lambda update: factor * update, updates)
@@ -108,8 +108,9 @@ def make_d_update(parts: Parts) -> Update:
     ) -> tuple[GanState, Metrics]:
         gradients, (metrics, stats) = gradient(state.d_params, state, real, fake, key, labels)
         gradients, metrics, stats = over.mean((gradients, metrics, stats), parts.axis)
-        _, optimizer = optimizers(parts, state.hyperparams)
-        params, opt = _optimized(parts, state, optimizer, state.d_opt, gradients, state.d_params)
+        params, opt = _optimized(
+            parts, state, optimizer(parts, state.hyperparams, "d"), state.d_opt, gradients, state.d_params
+        )
         if parts.clip:
             clip = state.hyperparams["clip"]
             params = jax.tree.map(lambda p: jnp.clip(p, -clip, clip), params)
@@ -136,8 +137,9 @@ def make_g_update(parts: Parts) -> Update:
         loss, d_fake = jax.value_and_grad(g_loss)(fake, state, real, labels)
         (gradients,) = pull_back(d_fake)
         gradients, loss, stats = over.mean((gradients, loss, stats), parts.axis)
-        optimizer, _ = optimizers(parts, state.hyperparams)
-        params, opt = _optimized(parts, state, optimizer, state.g_opt, gradients, state.g_params)
+        params, opt = _optimized(
+            parts, state, optimizer(parts, state.hyperparams, "g"), state.g_opt, gradients, state.g_params
+        )
         average = _average(state, {"params": params, **stats})
         state = state.replace(g_params=params, g_stats=stats, g_opt=opt, g_ema=average)
         return state.replace(step=state.step + 1), {"g_loss": loss}

@@ -8,6 +8,7 @@ cores; `python -m gan_jax.train --help` lists the options. This file only wires 
 `Report` shows, `Checkpoints` keeps.
 """
 
+import dataclasses
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,8 +38,10 @@ def train(config: Config) -> Path:
     after a signal.
     """
     report.check_tensorboard(config.tensorboard)
+    config = _placed(config)
     own = {"image_size": config.image_size, "channels": config.channels}
     images, labels = data.load(config.dataset, "train", config.data_dir, **own)
+    note = data.held_out_note(config.dataset)
     facts = facts_of(images, labels)
     _, plan = prepare(config, facts)
     evaluator = _evaluator(config) if config.eval_every else None
@@ -49,7 +52,7 @@ def train(config: Config) -> Path:
         start = _start(config, facts, checkpoints, folder)
         workdir.write_config(folder, config, facts)
         report.save_grid(folder / "real.png", images[: generate.COLUMNS**2])
-        _announce(config, start, plan.total, folder)
+        _announce(config, start, plan.total, folder, note)
         with Report(folder, config, plan, start.step if start else 0) as log, signals() as received:
             try:
                 chunks = fit(config, images, labels, start=start)
@@ -63,6 +66,25 @@ def train(config: Config) -> Path:
     more = shlex.join(["python", "-m", "gan_jax.sample", *flags])
     print(f"Done: {folder}/samples.png, {folder}/losses.png. Draw more: {more}")
     return folder
+
+
+def _placed(config: Config) -> Config:
+    """The config with absolute paths to its data, which whoever judges the run from another folder needs.
+
+    Raises `UserError` where the run would write its pictures among the images that it reads.
+    """
+    path = data.own_path(config.dataset)
+    if path is None:
+        found = config.dataset
+    else:
+        path, folder = path.resolve(), workdir.path_of(config).resolve()
+        if path in (folder, *folder.parents):
+            raise UserError(
+                f"--workdir={folder} lies among the images of --dataset={path}: give one outside of it."
+            )
+        found = str(path)
+    data_dir = None if config.data_dir is None else str(Path(config.data_dir).expanduser().resolve())
+    return dataclasses.replace(config, dataset=found, data_dir=data_dir, workdir=str(workdir.path_of(config)))
 
 
 def _evaluator(config: Config) -> Evaluator:
@@ -123,14 +145,14 @@ def _title(config: Config, folder: Path) -> str:
     return f"{folder.name}: {config.preset or config.loss} on {data.dataset_name(config.dataset)}, seed {config.seed}"
 
 
-def _announce(config: Config, start: Gan | None, total: int, folder: Path) -> None:
+def _announce(config: Config, start: Gan | None, total: int, folder: Path, note: str | None) -> None:
     devices = jax.devices()
     verb = f"resuming at step {start.step} of" if start else "training for"
-    if note := data.held_out_note(config.dataset):
+    if note:
         print(note)
     print(
         f"gan_jax {__version__}: {config.preset or config.loss} on {data.dataset_name(config.dataset)}, {verb} "
-        f"{total} steps on {len(devices)} × {devices[0].device_kind}, in {folder}",
+        f"{total} step{'s' if total > 1 else ''} on {len(devices)} × {devices[0].device_kind}, in {folder}",
         flush=True,
     )
 

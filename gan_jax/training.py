@@ -43,7 +43,8 @@ def fit(
       images: uint8 [N, H, W, C]; by default those of `config.dataset`.
       labels: whole numbers [N], for a conditional GAN.
       start: a Gan to go on from, until the length that `config` asks for. Its config may differ from `config` in
-        rates, weights and length; the images may be others of the same shape.
+        rates, weights and length; the images may be others of the same shape. With a schedule another length moves the
+        rates: they are then those of this step in a run of the new length.
       progress: show a progress bar, also in a notebook.
 
     Raises:
@@ -127,7 +128,10 @@ def _begin(config: Config, parts: Parts, course: Plan, num_images: int, start: G
         if found.role == "system" and getattr(start.config, name) != getattr(config, name)
     ]
     if differing:
-        raise UserError(f"start is of another config, differing in {', '.join(differing)}: only rates may.")
+        raise UserError(
+            f"start is of another config, differing in {', '.join(differing)}: only rates, weights, clipping and the "
+            "length may."
+        )
     if dataclasses.replace(start.parts, ema=parts.ema, clip=parts.clip, grad_clip=parts.grad_clip) != parts:
         raise UserError(f"start has other parts: {_other(start.parts, parts)}.")
     if start.step > course.total:

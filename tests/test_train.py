@@ -557,3 +557,26 @@ def test_writing_atomically_replaces(tmp_path: Path) -> None:
     storage.write_atomically(path, "b")
     assert path.read_text() == "b"
     assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_run_is_judged_from_any_folder_and_does_not_write_among_its_images(
+    in_process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--model=mlp", "--steps=2", "--batch_size=4", "--no_spectral_norm"]
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "own.npz", images=rng.integers(0, 256, (450, 8, 8, 1), np.uint8))
+    assert in_process("train", "--dataset=own.npz", "--workdir=w", *flags).returncode == 0
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    done = in_process("evaluate", "--workdir=../w", "--num=80")
+    assert done.returncode == 0, done.stderr
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(20):
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(folder / f"{i}.png")
+    for workdir in (folder, folder / "below", "../pictures"):
+        done = in_process("train", f"--dataset={folder}", f"--workdir={workdir}", *flags)
+        assert done.returncode == 2
+        assert "lies among the images" in done.stderr
+        assert len(list(folder.iterdir())) == 20

@@ -1,4 +1,4 @@
-"""The JAX contenders of benchmark.py: gan_jax's own loop, and the plain Flax loop; and what a step costs.
+"""The JAX contenders: gan_jax's own loop, and the plain Flax loop; and what a step costs.
 
 The plain loop is what most JAX users write: flax's layers, a `TrainState` per net, a jitted step that is called from
 Python with a NumPy batch, fresh noise and a forward pass of G for each of the two updates, real and fake through D

@@ -1,4 +1,4 @@
-"""What benchmark.py makes of its measurements: the figures, their table and their chart."""
+"""What the benchmark makes of its measurements: the figures, their table and their chart."""
 
 import statistics
 from typing import Any

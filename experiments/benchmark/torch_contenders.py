@@ -1,4 +1,4 @@
-"""The PyTorch contenders of benchmark.py: the tutorial's loop, and a whole tuned step as one compiled function.
+"""The PyTorch contenders: the tutorial's loop, and a whole tuned step as one compiled function.
 
 The same nets, losses, optimizer and batches as gan_jax's. `eager` is the loop that tutorials teach: a forward pass of
 G for each update, `backward()` and `torch.optim.Adam` as they come. `compile` does less work: one forward pass of G

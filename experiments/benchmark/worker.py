@@ -1,4 +1,4 @@
-"""A contender of benchmark.py in a process of its own, so that its start and its memory are its own: both ends.
+"""A contender in a process of its own, so that its start and its memory are its own: both ends.
 
 `Process` starts this file as a program, which answers requests, JSON a line each, from standard input to standard
 output with the methods of `Worker`. A PyTorch contender's process imports no JAX, and a JAX contender's no PyTorch.

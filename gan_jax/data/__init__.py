@@ -12,7 +12,7 @@ from gan_jax.data.registry import DATASETS, Loader, Split
 from gan_jax.data.scaling import to_float, to_uint8
 from gan_jax.errors import UserError, nearest, unknown
 
-__all__ = ["DATASETS", "Loader", "dataset_name", "held_out_note", "load", "to_float", "to_uint8"]
+__all__ = ["DATASETS", "Loader", "dataset_name", "held_out_note", "load", "own_path", "to_float", "to_uint8"]
 
 
 def load(
@@ -39,7 +39,7 @@ def load(
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    path = _path(name)
+    path = own_path(name)
     if path is not None:
         if data_dir is not None:
             raise UserError(f"data_dir is for the datasets with a name: leave --data_dir out for '{name}'.")
@@ -68,11 +68,11 @@ def held_out_note(name: str | Path) -> str | None:
     Raises:
       UserError: as `load`.
     """
-    path = _path(name)
+    path = own_path(name)
     return own.split_note(path) if path else None
 
 
-def _path(name: str | Path) -> Path | None:
+def own_path(name: str | Path) -> Path | None:
     """The path of own images; None for a registered name. Raises UserError if `name` is neither."""
     if name in DATASETS:
         return None
