@@ -10,6 +10,8 @@ Importing it is quick: JAX is loaded by the first name that is used.
 """
 
 import importlib
+import importlib.util
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -51,7 +53,6 @@ _HOMES = {
     "load": "loading",
     "load_plugin": "plugins",
 }
-_MODULES = ("data", "evaluation", "features", "metrics", "objectives", "penalties")
 
 __all__ = [
     "DATASETS",
@@ -79,13 +80,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in _HOMES:
+        globals()[name] = found = getattr(importlib.import_module(f"gan_jax.{_HOMES[name]}"), name)
+        return found
+    if not name.startswith("_") and importlib.util.find_spec(f"gan_jax.{name}"):
         return importlib.import_module(f"gan_jax.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'gan_jax' has no attribute '{name}'")
-    globals()[name] = found = getattr(importlib.import_module(f"gan_jax.{_HOMES[name]}"), name)
-    return found
+    raise AttributeError(f"module 'gan_jax' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_MODULES])
+    modules = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    return sorted([*__all__, *modules])

@@ -7,6 +7,7 @@ import os
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -105,16 +106,35 @@ def _add(group: Any, name: str, option: Option, default: Any) -> None:
 
 def _given(parser: _Parser, options: Mapping[str, Option], args: Sequence[str]) -> dict[str, Any]:
     """What the arguments say, as text, by name."""
+    args = [_underscored(arg) for arg in args]
     try:
-        namespace, rest = parser.parse_known_args([_underscored(arg) for arg in args])
+        namespace, rest = parser.parse_known_args(args)
     except argparse.ArgumentError as error:
-        raise UserError(f"{error.argument_name}: {error.message}. See {parser.prog} --help.") from None
+        message = f"{error.argument_name}: {error.message}."
+        if error.message.startswith("ignored explicit argument"):  # argparse's words for --switch=VALUE
+            flags = str(error.argument_name).split("/")
+            message = f"{flags[0]} takes no value: write {' or '.join(flags)}."
+        raise UserError(f"{message} See {parser.prog} --help.") from None
     if rest:
         flag = rest[0].split("=")[0]
         if not flag.startswith("-"):
-            raise UserError(f"'{rest[0]}' follows no flag: write --FLAG={rest[0]}. See {parser.prog} --help.")
+            raise UserError(f"{_stray(rest[0], options, args)} See {parser.prog} --help.")
         raise UserError(f"unknown flag {flag}.{_meant(flag, options)} See {parser.prog} --help.")
     return vars(namespace)
+
+
+def _stray(text: str, options: Mapping[str, Option], args: Sequence[str]) -> str:
+    """What to say of a text that is no flag's value."""
+    i = args.index(text)
+    flag, equals, value = args[i - 1].partition("=") if i else ("", "", "")
+    name = flag.removeprefix("--")
+    if equals and (name == "plugin" or (name in options and options[name].many)):
+        return f"'{text}' follows no flag: for several leave '=' out, as in {flag} {value} {text}."
+    suffix = Path(text).suffix.lower()
+    likely = {".py": ["plugin"], ".npz": ["npz", "dataset"], ".png": ["out"]}.get(suffix, [])
+    likely += ["workdir"] if not suffix and (os.sep in text or os.path.isdir(text)) else []
+    [name, *_] = [name for name in likely if name in options or name == "plugin"] or ["FLAG"]
+    return f"'{text}' follows no flag: write --{name}={text}."
 
 
 def _underscored(arg: str) -> str:
@@ -125,9 +145,24 @@ def _underscored(arg: str) -> str:
 
 def _meant(flag: str, options: Mapping[str, Option]) -> str:
     name = flag.strip("-").removeprefix("no_")
+    if flag.startswith("--no_") and name in options:
+        return _off(name, options[name])
     known = [option for option, found in options.items() if name in found.also]
     found = known or [near for near in [nearest(name, [*options, "plugin", "help"])] if near]
     return f" Did you mean {' or '.join(f'--{option}' for option in found)}?" if found else ""
+
+
+def _off(name: str, option: Option) -> str:
+    """How to go without an option that is no switch."""
+    if option.many:
+        return f" For none write --{name} without a value."
+    if option.default is None:
+        return f" Leave --{name} out instead."
+    try:
+        option.rule.convert(0)
+    except ValueError:
+        return f" Did you mean --{name}?"
+    return f" Write --{name}=0."
 
 
 def _value(name: str, text: Any, option: Option) -> Any:

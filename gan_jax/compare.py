@@ -135,7 +135,7 @@ def compare(options_: Options) -> Path:
     folder = folder.expanduser()
     own = {"image_size": first.image_size, "channels": first.channels}
     images, labels = data.load(first.dataset, "train", first.data_dir, **own)
-    facts = facts_of(images, labels)
+    facts = facts_of(images, labels, conditional=first.conditional)
     plans = {label: prepare_population(configs, facts)[1] for label, configs in systems.items()}
     evaluator = evaluator_for(
         first.dataset, first.data_dir, **own, num=options_.num, progress=lambda x, title: x

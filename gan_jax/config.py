@@ -98,13 +98,18 @@ def from_args(args: Sequence[str]) -> Config:
 
     Raises `UserError` for anything that is not allowed.
     """
-    return cli.parse(
+    found = cli.parse(
         Config,
         args,
         prog="python -m gan_jax.train",
         description="Train a GAN on MNIST-sized images. Rerun the same command to resume.",
         defaults=lambda given: _defaults(given.get("preset")),
     )
+    if {"--steps", "--epochs"} <= {arg.split("=")[0] for arg in args}:
+        from gan_jax import report  # which takes a Config
+
+        report.warn(f"--steps={found.steps} and --epochs={found.epochs} were both given: the steps count.")
+    return found
 
 
 def own_values(config: Config) -> dict[str, Any]:
@@ -125,6 +130,7 @@ def from_json(values: Any) -> Config:
         raise UserError("not a valid config: it must be an object")
     if missing := names - values.keys():
         raise UserError(f"it lacks {', '.join(sorted(missing))}; another version may have written it")
-    if values["preset"] is not None and values["preset"] not in PRESETS:
-        raise unknown("preset", values["preset"], PRESETS)
+    preset = values["preset"]
+    if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):
+        raise unknown("preset", preset, PRESETS)
     return Config(**{name: values[name] for name in names})

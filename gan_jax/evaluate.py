@@ -14,7 +14,7 @@ less; `python -m gan_jax.train_classifier` makes a classifier of any labelled im
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gan_jax import cli, data, report
@@ -41,7 +41,7 @@ Subject = JudgedRun | JudgedFile
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(Data):
-    """What to judge, and how. The data options are those of the files of --npz; a run has its own."""
+    """What to judge, and how. The data options are those of the files of --npz; a run has its own but for --dataset."""
 
     workdir: tuple[str, ...] = option((), "Folders of training runs.", PATH, many=True)
     npz: tuple[str, ...] = option(
@@ -50,7 +50,7 @@ class Options(Data):
     num: int | None = option(
         None,
         "Number of samples, and of the test images that they are compared with. "
-        f"Default: {NUM:,}, or as many as there are test images.",
+        f"Default: {NUM:,}, or as many as there are test images, or images in the smallest file.",
         COUNT,
     )
     seed: int = option(0, "Seed of the samples' latents and of every other random choice.", SEED)
@@ -86,12 +86,11 @@ def _subjects(options: Options) -> dict[Path, Subject]:
     Raises `UserError` where one cannot be read, or its results not written.
     """
     found: dict[Path, Subject] = {}
-    source = Source(options.dataset, options.image_size, options.channels)
     folders, files = ([Path(path).expanduser() for path in paths] for paths in (options.workdir, options.npz))
-    runs = [JudgedRun(path, checkpoint=options.checkpoint, data_dir=options.data_dir) for path in folders]
+    runs = [JudgedRun(path, checkpoint=options.checkpoint, given=options) for path in folders]
     subjects: list[Subject] = [
         *runs,
-        *(JudgedFile(path, data=source, data_dir=options.data_dir) for path in files),
+        *(JudgedFile(path, data=options.source, data_dir=options.data_dir) for path in files),
     ]
     for subject in subjects:
         own = isinstance(subject, JudgedRun) and options.out is None
@@ -117,8 +116,17 @@ def _check_against(subject: Subject, reals: Reals, num: int) -> None:
         subject.check_content(facts_of(reals.train_images, reals.train_labels).sha256)
 
 
+def _num(given: int | None, subjects: Iterable[Subject], reals: Reals) -> int | None:
+    """How many samples are compared: those asked for, or as many as every file has; None for the Evaluator's own."""
+    counts = [subject.count() for subject in subjects if isinstance(subject, JudgedFile)]
+    fewest = min(filter(None, counts), default=None)
+    if given is not None or fewest is None:
+        return given
+    return min(NUM, fewest, len(reals.test_images), len(reals.train_images))
+
+
 def _evaluators(
-    reals: Reals, command: str, options: Options, inception: FeatureNetwork | None
+    reals: Reals, command: str, options: Options, num: int | None, inception: FeatureNetwork | None
 ) -> list[Evaluator]:
     """The judges of one data set; what they cannot judge, or could judge better, is said on standard error.
 
@@ -133,11 +141,11 @@ def _evaluators(
             why = f"has no classifier: `{command}` makes one, which sees more"
             why = "has no labels" if reals.train_labels is None else why
             report.note(f"the features are those of {network.name}, since {reals.name} {why}.")
-        evaluators.append(evaluator_of(reals, network=network, num=options.num, seed=options.seed))
+        evaluators.append(evaluator_of(reals, network=network, num=num, seed=options.seed))
     if inception:
         families = INCEPTION_FAMILIES
         evaluators.append(
-            evaluator_of(reals, network=inception, num=options.num, seed=options.seed, families=families)
+            evaluator_of(reals, network=inception, num=num, seed=options.seed, families=families)
         )
     for evaluator in evaluators:
         if evaluator.left_out:
@@ -160,7 +168,9 @@ def evaluate(options: Options) -> None:
     """Judge all subjects, print their table, write their files. Raises `UserError`."""
     subjects = _subjects(options)
     weights = options.inception_weights
-    inception = load_inception(None if weights == "download" else Path(weights)) if weights else None
+    inception = (
+        load_inception(None if weights == "download" else Path(weights).expanduser()) if weights else None
+    )
     # By what names the data alone: of own images, and by checksums of others, a --data_dir changes nothing.
     reals: dict[Source, Reals] = {}
     evaluators: dict[Source, list[Evaluator]] = {}
@@ -168,7 +178,8 @@ def evaluate(options: Options) -> None:
         if (source := subject.data) not in reals:
             reals[source] = load_reals(source, subject.data_dir)
             command = train_command(source, subject.data_dir)
-            evaluators[source] = _evaluators(reals[source], command, options, inception)
+            num = _num(options.num, (s for s in subjects.values() if s.data == source), reals[source])
+            evaluators[source] = _evaluators(reals[source], command, options, num, inception)
         _check_against(subject, reals[source], evaluators[source][0].num)
     tables: dict[Source, dict[str, list[Score]]] = {}
     remarks: list[str] = []

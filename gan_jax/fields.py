@@ -26,6 +26,10 @@ def _preset_hint(name: str) -> str | None:
     return f"A loss of that name is --loss={name}." if name in OBJECTIVES else None
 
 
+def _penalty_hint(name: str) -> str | None:
+    return f"Separate several by spaces: --penalty {name.replace(',', ' ')}." if "," in name else None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class System:
     """The GAN: its objective, and what constrains its discriminator."""
@@ -45,7 +49,7 @@ class System:
     penalty: tuple[str, ...] = option(
         (),
         "Gradient penalties on D: none, one, or several separated by spaces.",
-        choice("penalty", PENALTIES),
+        choice("penalty", PENALTIES, _penalty_hint),
         many=True,
     )
     penalty_weight: float | None = option(

@@ -16,12 +16,13 @@ from PIL import Image
 from gan_jax import data, generate, pictures
 from gan_jax.config import Config
 from gan_jax.errors import Diverged, UserError
-from gan_jax.options import COUNT, SEED, Rule, not_allowed
+from gan_jax.options import COUNT, SEED, converted
 from gan_jax.parts import Parts
 from gan_jax.plan import Plan
 from gan_jax.state import GanState
 
 MOST_IMAGES = 1_000_000  # images at once: they are held in memory
+ROUNDING = 1e-3  # how far arithmetic may take an image's floats beyond [−1, 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Gan:
         label: int | None = None,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     ) -> np.ndarray:
-        """Images uint8 [num, H, W, C], those that `gan_jax.sample --seed` draws; the first ones depend not on `num`.
+        """Images uint8 [num, H, W, C], those that `gan_jax.sample --seed` draws; the first ones do not depend on `num`.
 
         label: the class of all, for a conditional GAN; by default every class in turn. progress: wraps the loop over
         batches, as tqdm does. Raises `UserError` for numbers that are not allowed.
@@ -92,8 +93,8 @@ class Gan:
 
     def latents(self, num: int, seed: int = 0) -> Array:
         """The noise [num, z_dim] of `sample`."""
-        checked("num", num, COUNT)
-        checked("seed", seed, SEED)
+        converted("num", num, COUNT)
+        converted("seed", seed, SEED)
         if num > MOST_IMAGES:
             raise UserError(f"--num={num} is not allowed: it must be from 1 to {MOST_IMAGES}.")
         return generate.latents(self.parts, seed, num)
@@ -118,14 +119,29 @@ class Gan:
         return _apply(self.parts.generator, self.state.sampling_variables, z, _int32(labels))
 
     def discriminate(self, images: ArrayLike, labels: ArrayLike | None = None) -> Array:
-        """D's logits float32 [n] of images [n, H, W, C], uint8 or floats in [−1, 1]; differentiable."""
-        images = jnp.asarray(images)
-        if images.shape[1:] != self.parts.image_shape:
-            raise UserError(
-                f"images must be [n, {_listed(self.parts.image_shape)}], not {list(images.shape)}."
-            )
+        """D's logits float32 [n] of images [n, H, W, C], uint8 or floats in [−1, 1]; differentiable.
+
+        Raises `UserError` for others; of traced images the values are not known, and not checked.
+        """
+        given, images = images, jnp.asarray(images)
+        if images.shape[1:] != self.parts.image_shape or not images.size:
+            shape = ", ".join(map(str, self.parts.image_shape))
+            raise UserError(f"images must be [n, {shape}], n at least 1, not {list(images.shape)}.")
         self._check_labels(len(images), labels)
-        x = data.to_float(images) if images.dtype == jnp.uint8 else images
+        if images.dtype == jnp.uint8:
+            x = data.to_float(images)
+        elif jnp.issubdtype(images.dtype, jnp.floating):
+            x = images
+            # 0…255 as floats would be judged without a word, and mean nothing.
+            if (
+                not isinstance(x, jax.core.Tracer)
+                and not (most := float(np.abs(np.asarray(x)).max())) <= 1 + ROUNDING
+            ):
+                raise UserError(f"images of floats must be in [−1, 1], and there is ±{most:g}.")
+        else:
+            raise UserError(
+                f"images must be uint8, or floats in [−1, 1], not {getattr(given, 'dtype', images.dtype)}."
+            )
         variables = {"params": self.state.d_params, **self.state.d_stats}
         return _apply(self.parts.discriminator, variables, x, _int32(labels))
 
@@ -140,8 +156,8 @@ class Gan:
 
     def _checked_z(self, z: ArrayLike, labels: ArrayLike | None) -> Array:
         z = jnp.asarray(z)
-        if z.ndim != 2 or z.shape[1] != self.parts.z_dim:
-            raise UserError(f"z must be [n, {self.parts.z_dim}], not {list(z.shape)}.")
+        if z.ndim != 2 or z.shape[1] != self.parts.z_dim or not len(z):
+            raise UserError(f"z must be [n, {self.parts.z_dim}], n at least 1, not {list(z.shape)}.")
         self._check_labels(len(z), labels)
         return z
 
@@ -168,17 +184,5 @@ def _apply(net: nn.Module, variables: Any, x: Array, labels: Array | None) -> Ar
     return out
 
 
-def checked(name: str, value: object, rule: Rule) -> None:
-    """Raises `UserError` for an argument that its option's rule does not allow."""
-    try:
-        rule.convert(value)
-    except ValueError:
-        raise not_allowed(name, value, rule) from None
-
-
 def _int32(labels: ArrayLike | None) -> Array | None:
     return None if labels is None else jnp.asarray(labels, jnp.int32)
-
-
-def _listed(shape: tuple[int, ...]) -> str:
-    return ", ".join(map(str, shape))

@@ -12,8 +12,8 @@ from gan_jax.checkpoint import Checkpoints, Step
 from gan_jax.config import Config
 from gan_jax.devices import AXIS
 from gan_jax.errors import UserError
-from gan_jax.gan import Gan, checked
-from gan_jax.options import CHECKPOINT
+from gan_jax.gan import Gan
+from gan_jax.options import CHECKPOINT, PATH, converted
 from gan_jax.parts import Facts, build
 from gan_jax.plan import plan
 from gan_jax.population import Members, Population, first_members, prepare_population
@@ -49,9 +49,9 @@ def load(
     `member` says which of a population's. `warn` is told of damaged checkpoints that are passed over. Raises
     `UserError` if there is no run, no such member, or no usable checkpoint.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(converted("workdir", folder, PATH)).expanduser()
     if checkpoint is not None:
-        checked("checkpoint", checkpoint, CHECKPOINT)
+        converted("checkpoint", checkpoint, CHECKPOINT)
     record = workdir.read(folder)
     count = len(record.configs)
     if record.alone and member is not None:

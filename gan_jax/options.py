@@ -190,15 +190,29 @@ def check_only(options: Any, names: Iterable[str], defaults: Mapping[str, Any] |
 
 
 def _converted(name: str, value: Any, found: Option) -> Any:
+    if not found.many:
+        return converted(name, value, found.rule)
+    several = not isinstance(value, str | os.PathLike) and isinstance(value, Iterable)
+    return tuple(converted(name, x, found.rule) for x in (value if several else [value]))
+
+
+def converted(name: str, value: Any, rule: Rule) -> Any:
+    """The value in the field's type. Raises `UserError` if the rule does not allow it."""
     try:
-        if not found.many:
-            return found.rule.convert(value)
-        values = [value] if isinstance(value, str | os.PathLike) else list(value)
-        return tuple(found.rule.convert(x) for x in values)
+        return rule.convert(value)
     except UserError:
         raise
     except (ValueError, TypeError):
-        raise not_allowed(name, value, found.rule) from None
+        if isinstance(value, str) and _reads_number(rule, value):
+            raise UserError(f"--{name}={value!r} is not allowed: it must be a number, not text.") from None
+        raise not_allowed(name, value, rule) from None
+
+
+def _reads_number(rule: Rule, text: str) -> bool:
+    try:
+        return isinstance(rule.read(text), int | float)
+    except ValueError:
+        return False
 
 
 def not_allowed(name: str, value: object, rule: Rule) -> UserError:

@@ -2,34 +2,70 @@
 
     python -m gan_jax.train --plugin=my_loss.py --loss=mine
 
-Every command has the flag. A run's `config.json` records the file's path and SHA-256, for whoever draws from the run
-to give the flag again: nothing is ever executed because a workdir says so. From Python registering is enough.
+Every command has the flag. A run's `config.json` records those that it uses, for whoever draws from the run to give
+the flag again: nothing is ever executed because a workdir says so. See `provenance`. From Python registering is
+enough.
 """
 
 import importlib.util
+import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from gan_jax.errors import UserError
 from gan_jax.storage import sha256_of_file
 
 MOST_WORDS = 300  # characters of an error's message: a compiler's may run over pages
 
-# SHA-256 -> the path, as it was given, of each plugin that this process has loaded.
-LOADED: dict[str, str] = {}
+Entry = tuple[str, str]  # a registry's name, and a key of it
+
+
+class Loaded(NamedTuple):
+    """A plugin that this process has loaded.
+
+    given: its path, as it was given. entered: all that it put into the registries. replaced: of these, what had
+    stood there before.
+    """
+
+    given: str
+    sha256: str
+    entered: dict[Entry, Any]
+    replaced: dict[Entry, Any]
+
+
+# Absolute path -> the plugin.
+LOADED: dict[str, Loaded] = {}
 
 
 def flags() -> list[str]:
     """The flags with which a command loads the same plugins."""
-    return [f"--plugin={path}" for path in LOADED.values()]
+    return [f"--plugin={loaded.given}" for loaded in LOADED.values()]
+
+
+def registries() -> dict[str, dict[str, Any]]:
+    """The registries of what a run may be made of, by name. Metrics are not among them: no run is made of those."""
+    # Imported late: the config's module imports the command line, which imports this.
+    from gan_jax import config, data, models, objectives, optimizers, penalties
+
+    return {
+        "OBJECTIVES": objectives.OBJECTIVES,
+        "PENALTIES": penalties.PENALTIES,
+        "DEFAULT_WEIGHTS": penalties.DEFAULT_WEIGHTS,
+        "MODELS": models.MODELS,
+        "OPTIMIZERS": optimizers.OPTIMIZERS,
+        "SCHEDULES": optimizers.SCHEDULES,
+        "DATASETS": data.DATASETS,
+        "PRESETS": config.PRESETS,
+    }
 
 
 def load_plugin(path: str | Path) -> None:
-    """Import the file, once for each content.
+    """Import the file, once for each content. An edited file takes the place of what it was before.
 
     Raises:
-      UserError: if it is no Python file, or raises; the message says in which line.
+      UserError: if it is no Python file, or raises; the message says in which line. The registries are then as before.
     """
     file = _file(path)
     if file.suffix != ".py" or not file.is_file():
@@ -38,9 +74,32 @@ def load_plugin(path: str | Path) -> None:
         sha256 = sha256_of_file(file)
     except OSError as error:
         raise UserError(f"--plugin={path} cannot be read ({error.strerror}).") from error
-    if sha256 in LOADED:
+    if sha256 in {loaded.sha256 for loaded in LOADED.values()}:
         return
-    name = f"gan_jax_plugin_{sha256[:16]}"
+    found = registries()
+    at_first = _copies(found)
+    if str(file) in LOADED:
+        _undo(LOADED[str(file)], found)
+    before = _copies(found)
+    try:
+        _run(file, f"gan_jax_plugin_{sha256[:16]}")
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
+        for name, entries in at_first.items():
+            found[name].clear()
+            found[name].update(entries)
+        raise UserError(_words(path, error)) from error
+    entered = {
+        (name, key): value
+        for name, registry in found.items()
+        for key, value in registry.items()
+        if key not in before[name] or before[name][key] is not value
+    }
+    replaced = {(name, key): before[name][key] for name, key in entered if key in before[name]}
+    LOADED.pop(str(file), None)  # the newest comes last
+    LOADED[str(file)] = Loaded(str(path), sha256, entered, replaced)
+
+
+def _run(file: Path, name: str) -> None:
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
@@ -48,21 +107,35 @@ def load_plugin(path: str | Path) -> None:
     sys.modules[name] = module  # where dataclasses and pickles look for the module of a class
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever the user's own code raises
+    except BaseException:
         del sys.modules[name]
-        raise UserError(_words(path, error)) from error
-    LOADED[sha256] = str(path)
+        raise
+
+
+def _copies(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: dict(registry) for name, registry in found.items()}
+
+
+def _undo(loaded: Loaded, found: dict[str, dict[str, Any]]) -> None:
+    """Take the plugin's entries out again, less those that someone else has replaced since."""
+    for (name, key), value in loaded.entered.items():
+        if found[name].get(key) is not value:
+            continue
+        if (name, key) in loaded.replaced:
+            found[name][key] = loaded.replaced[name, key]
+        else:
+            del found[name][key]
 
 
 def blamed(error: Exception) -> str | None:
     """What to say of an error that a loaded plugin's code raised, long after it was imported; None for any other."""
     names = {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
-    paths = [path for path in LOADED.values() if str(_file(path)) in names]
+    paths = [loaded.given for file, loaded in LOADED.items() if file in names]
     return _words(paths[-1], error) if paths else None
 
 
 def _file(path: str | Path) -> Path:
-    return Path(path).expanduser().absolute()  # as tracebacks name it
+    return Path(os.path.realpath(Path(path).expanduser()))  # as tracebacks name it
 
 
 def _words(path: str | Path, error: BaseException) -> str:

@@ -130,7 +130,7 @@ def fit_population(
     configs = tuple(configs)
     _check_alike(configs)
     images, labels = images_of(configs[0], images, labels)
-    facts = facts_of(images, labels)
+    facts = facts_of(images, labels, conditional=configs[0].conditional)
     parts, course = prepare_population(configs, facts)
     some = jax.devices()[: len(configs)]
     data = jnp.asarray(images), jnp.asarray(labels, jnp.int32) if parts.num_classes is not None else None

@@ -45,7 +45,7 @@ def train_population(
       UserError: for what cannot be trained, or a folder of another population.
       Stopped: after a signal; what was done is saved.
     """
-    facts = facts_of(images, labels)
+    facts = facts_of(images, labels, conditional=configs[0].conditional)
     with _claimed(folder, configs, facts), Checkpoints(folder / "checkpoints", write=True) as checkpoints:
         found = checkpoints.restore(warn)
         start = None if found is None else restored_population(configs, facts, found[1], found[0])

@@ -8,7 +8,6 @@ it has a class in every row; --label draws one class alone.
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +17,9 @@ from gan_jax.gan import MOST_IMAGES
 from gan_jax.generator_options import Generator
 from gan_jax.loading import load
 from gan_jax.options import PATH, REQUIRED, SEED, check, option, whole
-from gan_jax.storage import replacing
+from gan_jax.storage import replacing, target
+
+ENDINGS = {".png": "a grid", ".npz": "an array"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,12 +44,7 @@ class Options(Generator):
     def __post_init__(self) -> None:
         """Check every field. Raises `UserError`."""
         check(self)
-        if Path(self.out).suffix not in (".png", ".npz"):
-            raise UserError(
-                f"--out={self.out} is not allowed: it must end in .png (a grid) or .npz (an array)."
-            )
-        if not (folder := Path(self.out).absolute().parent).is_dir():
-            raise UserError(f"--out={self.out} cannot be written: there is no folder {folder}.")
+        target(self.out, ENDINGS)
 
 
 def main(args: Sequence[str]) -> None:
@@ -59,7 +55,7 @@ def main(args: Sequence[str]) -> None:
     num = options.num or generate.grid_size(gan.parts)
     images = gan.sample(num, gan.config.seed if options.seed is None else options.seed, options.label)
     labels = gan.classes(num, options.label)
-    out = Path(options.out)
+    out = target(options.out, ENDINGS)
     try:
         if out.suffix == ".png":
             report.save_grid(out, *generate.arranged(gan.parts, images, labels))
@@ -68,7 +64,7 @@ def main(args: Sequence[str]) -> None:
             with replacing(out) as new, new.open("wb") as file:
                 np.savez_compressed(file, allow_pickle=False, **arrays)
     except OSError as error:
-        raise UserError(f"--out={out} cannot be written ({error.strerror}).") from error
+        raise UserError(f"--out={options.out} cannot be written ({error.strerror}).") from error
     print(f"{num} samples of step {gan.step} in {out}")
 
 

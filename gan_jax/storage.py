@@ -57,6 +57,25 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         new.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def target(out: str, endings: Mapping[str, str]) -> Path:
+    """The file that --out names, ~ expanded; to be checked before any work. `endings` -> what each stands for.
+
+    Raises:
+      UserError: for another ending, for a folder, and where there is no folder that can be written to.
+    """
+    path = Path(os.path.expanduser(out))  # where the method would raise for an unknown user
+    if path.is_dir():
+        raise UserError(f"--out={out} is a folder: give a file in it.")
+    if path.suffix not in endings:
+        allowed = " or ".join(f"{ending} ({words})" for ending, words in endings.items())
+        raise UserError(f"--out={out} is not allowed: it must end in {allowed}.")
+    if not (folder := path.absolute().parent).is_dir():
+        raise UserError(f"--out={out} cannot be written: there is no folder {folder}.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"--out={out} cannot be written: {folder} allows no new files.")
+    return path
+
+
 def sha256_of_file(path: Path) -> str:
     """SHA-256 of a file's content, in hex."""
     with path.open("rb") as file:

@@ -16,7 +16,6 @@ called from Python.
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -27,13 +26,16 @@ import optax
 from gan_jax import cli
 from gan_jax.errors import UserError
 from gan_jax.evaluation.protocol import bar
-from gan_jax.evaluation.reals import Data, Source, check_arrays, load_reals
+from gan_jax.evaluation.reals import Data, check_arrays, load_reals
 from gan_jax.features.augment import AUGMENTATIONS, OF_DATASET, Augment, shift
 from gan_jax.features.classifier import Classifier, classifier_path, network_of, save_variables
 from gan_jax.features.network import FeatureNetwork
+from gan_jax.labels import check_without_gaps
 from gan_jax.options import COUNT, OR_OFF, PATH, POSITIVE, SEED, check, choice, option
+from gan_jax.storage import target
 
 EPOCHS = 18  # of a large set, such as those that the shipped classifiers are of
+ENDINGS = {".npz": "the network's arrays"}
 FEWEST_STEPS = 1000  # of a small one: 18 steps on 150 digits gave 66% on others, 1,000 gave 88%
 
 
@@ -41,7 +43,9 @@ FEWEST_STEPS = 1000  # of a small one: 18 steps on 150 digits gave 66% on others
 class Options(Data):
     """What to train on, how, and where to."""
 
-    out: str | None = option(None, "File to write, if not to the cache folder, where evaluate looks.", PATH)
+    out: str | None = option(
+        None, "File .npz to write, if not to the cache folder, where evaluate looks.", PATH
+    )
     augment: str | None = option(
         None,
         "What is done to training images: warp for handwriting, mirror for upright things, shift for all others. "
@@ -61,6 +65,8 @@ class Options(Data):
     def __post_init__(self) -> None:
         """Check every field. Raises `UserError`."""
         check(self)
+        if self.out is not None:
+            target(self.out, ENDINGS)
 
 
 def _make_step(classifier: Classifier, optimizer: optax.GradientTransformation, augment: Augment) -> Callable:
@@ -103,16 +109,17 @@ def train_classifier(
 
     Args:
       images: uint8 [N, H, W, C].
-      labels: whole numbers [N] from 0 on; the highest says how many classes there are.
+      labels: whole numbers [N] from 0 on without gaps; the highest says how many classes there are.
       augment: (key, images) -> images, at each step.
       epochs: by default 18, or as many as make 1,000 steps.
       batch_size: at most N is taken.
       progress: wraps the sequence of steps.
 
     Raises:
-      UserError: for other arrays, or labels of one class.
+      UserError: for other arrays, labels with gaps, or labels of one class.
     """
     check_arrays("train", images, labels)
+    check_without_gaps(labels)
     if len(np.unique(labels)) < 2:
         raise UserError("a classifier needs two classes or more, and all labels are the same.")
     labels = labels.astype(np.int32)
@@ -143,14 +150,20 @@ def accuracy(network: FeatureNetwork, images: np.ndarray, labels: np.ndarray) ->
 
 
 def _run(options: Options) -> None:
-    source = Source(options.dataset, options.image_size, options.channels)
+    source = options.source
     reals = load_reals(source, options.data_dir)
     if reals.train_labels is None:
         raise UserError(
             f"{reals.name} has no labels to learn from: python -m gan_jax.evaluate judges by a random net."
         )
+    check_without_gaps(reals.train_labels)
     steps, epochs = _course(len(reals.train_images), options.batch_size, options.epochs)
-    named = options.augment or OF_DATASET.get(options.dataset, "shift")
+    path = (
+        classifier_path(reals.train_images, reals.train_labels)
+        if options.out is None
+        else target(options.out, ENDINGS)
+    )
+    named = options.augment or OF_DATASET.get(source.dataset, "shift")
     print(
         f"{reals.name}: {len(reals.train_images)} images {list(reals.train_images.shape[1:])} of "
         f"{int(reals.train_labels.max()) + 1} classes, augmentation: {named}, {epochs} epochs of "
@@ -168,10 +181,8 @@ def _run(options: Options) -> None:
         seed=options.seed,
         progress=lambda steps: bar(steps, "training"),
     )
-    own = classifier_path(reals.train_images, reals.train_labels) if options.out is None else None
-    path = own or Path(str(options.out)).expanduser()
     sha256 = save_variables(path, variables)
-    network = network_of(reals.name, path, reals.train_images.shape[1:], sha256)
+    network = network_of(f"{reals.name}-classifier", path, reals.train_images.shape[1:], sha256)
     print(f"train accuracy {accuracy(network, reals.train_images, reals.train_labels):.2%}")
     if reals.test_labels is not None:
         print(f"test accuracy {accuracy(network, reals.test_images, reals.test_labels):.2%}")

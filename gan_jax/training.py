@@ -41,7 +41,7 @@ def fit(
     Args:
       config: the run; its `workdir` and all that is about files are not used.
       images: uint8 [N, H, W, C]; by default those of `config.dataset`.
-      labels: whole numbers [N], for a conditional GAN.
+      labels: whole numbers [N] from 0 on without gaps, for a conditional GAN.
       start: a Gan to go on from, until the length that `config` asks for. Its config may differ from `config` in
         rates, weights and length; the images may be others of the same shape. With a schedule another length moves the
         rates: they are then those of this step in a run of the new length.
@@ -52,7 +52,7 @@ def fit(
       Diverged: by the chunk after, when a loss is not finite any more.
     """
     images, labels = images_of(config, images, labels)
-    parts, course = prepare(config, facts_of(images, labels))
+    parts, course = prepare(config, facts_of(images, labels, conditional=config.conditional))
     some = jax.devices()
     chunk = devices.chunk(parts, course.length, some)
     begin = _begin(config, parts, course, len(images), start)

@@ -1,7 +1,7 @@
 """A run's folder: what it is called, whether a run may use it, and its `config.json`.
 
-`config.json` holds every field of the Config, and beside them `data`, the facts of the images, and `plugins`, the
-SHA-256 of each that was loaded.
+`config.json` holds every field of the Config, and beside them `data`, the facts of the images, and `plugins`, those
+that the run uses.
 """
 
 import contextlib
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gan_jax import config as configs
-from gan_jax import data, plugins
+from gan_jax import data, provenance
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.options import options_of
 from gan_jax.parts import Facts
 from gan_jax.plan import plan
+from gan_jax.provenance import Used
 from gan_jax.storage import locked, write_atomically
 
 FOLDERS = ("checkpoints", "samples")
@@ -31,6 +32,7 @@ class Record(NamedTuple):
     configs: tuple[Config, ...]
     facts: Facts
     alone: bool
+    plugins: dict[str, Used]
 
     @property
     def config(self) -> Config:
@@ -100,7 +102,7 @@ def write_config(folder: Path, config: Config, facts: Facts) -> None:
     values = {
         **configs.to_json(config),
         "data": facts._asdict(),
-        "plugins": plugins.LOADED,
+        "plugins": provenance.to_json(provenance.used(config)),
     }
     write_atomically(folder / "config.json", json.dumps(values, indent=2) + "\n")
 
@@ -110,7 +112,7 @@ def write_population_config(folder: Path, members: Sequence[Config], facts: Fact
     values = {
         "members": [configs.to_json(config) for config in members],
         "data": facts._asdict(),
-        "plugins": plugins.LOADED,
+        "plugins": provenance.to_json(provenance.used(members[0])),
     }
     write_atomically(folder / "config.json", json.dumps(values, indent=2) + "\n")
 
@@ -128,10 +130,12 @@ def read(folder: Path) -> Record:
         values = json.loads(content)
         if not isinstance(values, dict):
             raise UserError("it must be an object")
-        _check_plugins(values.get("plugins"))
+        plugins = provenance.from_json(values.get("plugins", {}))
+        provenance.check_there(plugins)  # before the config, whose names they enter
         alone = "members" not in values
-        found = [configs.from_json(member) for member in ([values] if alone else values["members"])]
-        return Record(tuple(found), _facts(values.get("data")), alone)
+        found = tuple(configs.from_json(member) for member in ([values] if alone else values["members"]))
+        provenance.check_no_other(plugins, found[0])
+        return Record(found, _facts(values.get("data")), alone, plugins)
     except (UserError, ValueError, RecursionError) as error:
         raise UserError(f"{folder / 'config.json'} cannot be read: {_brief(error)}") from error
 
@@ -140,33 +144,24 @@ def _brief(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _check_plugins(recorded: Any) -> None:
-    """Nothing is executed because a folder says so: whoever trusts the plugin gives it."""
-    for sha256, path in (recorded if isinstance(recorded, dict) else {}).items():
-        if sha256 in plugins.LOADED:
-            continue
-        if Path(path).name in [Path(loaded).name for loaded in plugins.LOADED.values()]:
-            raise UserError(
-                f"it was trained with another content of the plugin {path}: give the one of SHA-256 {sha256}"
-            )
-        raise UserError(
-            f"it was trained with a plugin: add --plugin={path}, or from Python gan_jax.load_plugin({path!r})"
-        )
-
-
 def _facts(values: Any) -> Facts:
     try:
-        shape = tuple(int(size) for size in values["image_shape"])
-        height, width, channels = shape
+        height, width, channels = map(_count, values["image_shape"])
         classes = values["num_classes"]
         return Facts(
             (height, width, channels),
-            int(values["num_images"]),
-            None if classes is None else int(classes),
+            _count(values["num_images"]),
+            None if classes is None else _count(classes),
             str(values["sha256"]),
         )
     except (TypeError, KeyError, ValueError):
         raise UserError("it does not say what its images are; another version may have written it") from None
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError
+    return value
 
 
 def _check(folder: Path, config: Config, facts: Facts) -> None:
@@ -200,6 +195,10 @@ def _check_same(record: Record, config: Config, facts: Facts, folder: Path) -> N
         differing.append(
             f"the images ({_described(old, record.facts)} there, {_described(config, facts)} here)"
         )
+    here = provenance.used(config)
+    if {plugin.sha256 for plugin in record.plugins.values()} != {plugin.sha256 for plugin in here.values()}:
+        there = provenance.described(record.plugins)
+        differing.append(f"the plugins in use ({there} there, {provenance.described(here)} here)")
     if differing:
         raise UserError(
             f"{folder} holds a run of another config, differing in {', '.join(differing)}: {remedy}"

@@ -3,16 +3,18 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gan_jax import config, evaluate, sample
+from gan_jax import config, evaluate, sample, workdir
 from gan_jax.advice import advice
 from gan_jax.config import PRESETS, Config
 from gan_jax.errors import UserError
 from gan_jax.human_eval import __main__ as human_eval
 from gan_jax.options import options_of
+from gan_jax.parts import Facts
 from gan_jax.workdir import path_of
 
 # REFERENCE: the papers' and the tutorial's settings.
@@ -172,6 +174,21 @@ def test_the_commands_that_draw_say_the_same_of_the_checkpoint(capsys: pytest.Ca
             "unknown schedule 'cos'. Did you mean 'cosine'? Allowed: constant, cosine, linear.",
         ),
         ("--channels=2", "--channels=2 is not allowed: it must be 1 or 3."),
+        (
+            "--plugin=a.py b.py",
+            "'b.py' follows no flag: for several leave '=' out, as in --plugin a.py b.py.",
+        ),
+        ("--penalty=gp r1", "'r1' follows no flag: for several leave '=' out, as in --penalty gp r1."),
+        ("--penalty gp,r1", "unknown penalty 'gp,r1'. Separate several by spaces: --penalty gp r1."),
+        ("mine.py", "'mine.py' follows no flag: write --plugin=mine.py."),
+        ("a/b.npz", "'a/b.npz' follows no flag: write --dataset=a/b.npz."),
+        ("--conditional=true", "--conditional takes no value: write --conditional or --no_conditional."),
+        ("--help=1", " takes no value: write "),
+        ("--no_ema", "unknown flag --no_ema. Write --ema=0."),
+        ("--no-grad-clip", "unknown flag --no_grad_clip. Write --grad_clip=0."),
+        ("--no_penalty", "unknown flag --no_penalty. For none write --penalty without a value."),
+        ("--no_keep_every", "unknown flag --no_keep_every. Leave --keep_every out instead."),
+        ("--no_batch_size", "unknown flag --no_batch_size. Did you mean --batch_size?"),
         ("--plugin=nowhere.py", "--plugin=nowhere.py is no Python file"),
     ],
 )
@@ -180,6 +197,28 @@ def test_bad_input_is_one_line_that_says_what_is_allowed(flag: str, message: str
         config.from_args(flag.split(" "))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--workdir=a", "b"], "'b' follows no flag: for several leave '=' out, as in --workdir a b."),
+        (["w/own"], "'w/own' follows no flag: write --workdir=w/own."),
+        (["a.npz"], "'a.npz' follows no flag: write --npz=a.npz."),
+    ],
+)
+def test_evaluate_says_which_flag_a_text_wants(args: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        evaluate.main(args)
+    assert message in str(error.value)
+
+
+def test_steps_win_over_epochs_and_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    found = config.from_args(["--steps=7", "--epochs", "3"])
+    assert (found.steps, found.epochs) == (7, 3)
+    assert capsys.readouterr().err == "warning: --steps=7 and --epochs=3 were both given: the steps count.\n"
+    config.from_args(["--preset=wgan", "--steps=7"])
+    assert capsys.readouterr().err == ""
 
 
 def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
@@ -216,12 +255,37 @@ def test_json_round_trip_and_damage() -> None:
         {"penalty": 3},
         {"conditional": "no"},
         {"preset": "x"},
+        {"preset": []},
+        {"preset": {}},
+        {"preset": 3},
         {"dataset": 3},
     )
     without = {k: v for k, v in whole.items() if k != "ema"}
     for values in ([], {}, 3, None, without, *[whole | change for change in changes]):
         with pytest.raises(UserError):
             config.from_json(values)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_shape": [-3, 0, 1]},
+        {"image_shape": [8, 8]},
+        {"image_shape": ["8", 8, 1]},
+        {"image_shape": None},
+        {"num_images": 0},
+        {"num_images": 1.5},
+        {"num_classes": []},
+    ],
+)
+def test_damaged_facts_of_a_run_are_one_line(change: dict[str, Any], tmp_path: Path) -> None:
+    workdir.write_config(tmp_path, Config(), Facts((8, 8, 1), 100, 10, "0"))
+    assert workdir.read(tmp_path).facts.image_shape == (8, 8, 1)
+    values = json.loads((tmp_path / "config.json").read_text())
+    values["data"] |= change
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match="it does not say what its images are"):
+        workdir.read(tmp_path)
 
 
 def test_from_python_a_preset_means_what_its_flag_means() -> None:
@@ -250,6 +314,26 @@ def test_from_python_values_take_their_fields_type() -> None:
     ):
         with pytest.raises(UserError):
             Config(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"penalty": None}, "unknown penalty 'None'. Allowed: gp, dragan, r1, r2."),
+        ({"penalty": 3}, "unknown penalty '3'. Allowed: gp, dragan, r1, r2."),
+        (
+            {"g_learning_rate": "1e-3"},
+            "--g_learning_rate='1e-3' is not allowed: it must be a number, not text.",
+        ),
+        ({"seed": "3"}, "--seed='3' is not allowed: it must be a number, not text."),
+        ({"channels": "1"}, "--channels='1' is not allowed: it must be a number, not text."),
+        ({"seed": "x"}, "--seed=x is not allowed: it must be a whole number from 0 to"),
+    ],
+)
+def test_from_python_too_an_error_says_what_is_allowed(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as error:
+        Config(**fields)
+    assert words in str(error.value)
 
 
 def test_a_registered_preset_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:

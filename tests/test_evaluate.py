@@ -36,6 +36,7 @@ from gan_jax.evaluation.reals import Reals, Source
 from gan_jax.features import classifier
 from gan_jax.gan import Gan
 from gan_jax.parts import facts_of
+from gan_jax.storage import sha256_of_data
 
 NUM = 500
 FRECHET = "frechet_distance/mnist-classifier/500-test"
@@ -78,6 +79,10 @@ def tiny() -> Reals:
 def make_run(folder: Path, steps: tuple[int, ...] = (0, 10)) -> Path:
     """A run with checkpoints of an untrained generator."""
     return save_run(folder, Config(model="mlp"), steps)
+
+
+def _classifier_name(reals: Reals) -> str:
+    return f"{reals.name}-classifier-{sha256_of_data(reals.train_images, reals.train_labels)[:8]}"
 
 
 def blurred(images: np.ndarray) -> np.ndarray:
@@ -338,6 +343,23 @@ def test_the_command_judges_runs_and_files_side_by_side(in_process: Command, tmp
     assert not [path for path in tmp_path.rglob(".*") if path.is_file() and "checkpoints" not in path.parts]
 
 
+def test_a_run_whose_images_were_moved_is_judged_by_those_given(
+    in_process: Command, tmp_path: Path, mnist: np.ndarray
+) -> None:
+    config = Config(model="mlp", dataset="gone/mine.npz", data_dir=None)
+    save_run(tmp_path / "run", config, (3,))
+    done = in_process("evaluate", "--workdir=run")
+    assert done.returncode == 2
+    assert "run was trained on gone/mine.npz" in done.stderr
+    assert "--dataset=PATH" in done.stderr
+    images, labels = data.load("mnist", "train")
+    np.savez(tmp_path / "moved.npz", images=images[:400], labels=labels[:400])
+    done = in_process("evaluate", "--workdir=run", "--dataset=moved.npz", "--features=random")
+    assert done.returncode == 0, done.stderr
+    assert "run was trained on other images than moved.npz holds" in done.stderr  # on all of MNIST
+    assert read(tmp_path / "run/evaluation.json")["dataset"] == "moved"
+
+
 def test_a_conditional_runs_samples_are_held_against_the_classes_asked_for(
     evaluator: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,8 +409,9 @@ def test_inception_adds_its_own_rows(
     monkeypatch.setattr(evaluate, "load_inception", lambda path: asked.append(path) or network)
     np.savez(tmp_path / "a.npz", images=mnist[:NUM])
     evaluate.main(
-        [f"--npz={tmp_path}/a.npz", f"--num={NUM}", "--inception_weights=w.pth", "--features=inception"]
+        [f"--npz={tmp_path}/a.npz", f"--num={NUM}", "--inception_weights=~/w.pth", "--features=inception"]
     )
+    assert asked == [Path.home() / "w.pth"]
     found = read(tmp_path / "a.evaluation.json")["scores"]
     assert {name.split("/")[1] for name in found} == {"inception-2015-12-05"}
     assert len(found) == 4
@@ -406,7 +429,7 @@ def test_inception_adds_its_own_rows(
 
 def test_the_curve_is_the_logs_where_it_has_one(tmp_path: Path, evaluator: Evaluator) -> None:
     folder = make_run(tmp_path / "run")
-    run = subjects.JudgedRun(folder, checkpoint=None, data_dir=None)
+    run = subjects.JudgedRun(folder, checkpoint=None, given=evaluate.Options(workdir=("run",)))
     curve = run.curve(evaluator, 0.5)
     assert (curve.name, curve.steps) == ("frechet_distance/mnist-classifier/500-test", [0, 10])
     assert curve.values[0] == evaluator.frechet(run.images(NUM, 0)) == curve.values[1]  # not trained
@@ -421,7 +444,9 @@ def test_the_curve_is_the_logs_where_it_has_one(tmp_path: Path, evaluator: Evalu
 def test_interpolations_keep_the_noise_in_its_distribution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = subjects.JudgedRun(make_run(tmp_path / "run"), checkpoint=None, data_dir=None)
+    run = subjects.JudgedRun(
+        make_run(tmp_path / "run"), checkpoint=None, given=evaluate.Options(workdir=("run",))
+    )
     drawn = []
     monkeypatch.setattr(Gan, "draw", lambda self, z, labels: drawn.append(np.asarray(z)))
     run.interpolations(0)
@@ -471,7 +496,7 @@ def test_labelled_images_without_a_classifier_are_judged_by_random_features(
     assert err == ""
     report = read(own.with_name("samples.evaluation.json"))
     assert len(report["class_shares"]["samples"]) == 3
-    assert {name.split("/")[1] for name in report["scores"]} == {"tiny-classifier"}
+    assert {name.split("/")[1] for name in report["scores"]} == {_classifier_name(tiny)}
     evaluate.main([f"--npz={own}", "--features=random"])
     assert capsys.readouterr().err == ""  # it was asked for
 
@@ -521,7 +546,7 @@ def test_unlabelled_images_say_which_features_they_take(
     assert capsys.readouterr().err.splitlines() == [
         "the features are those of random-filters-0, since tiny has no labels."
     ]
-    with pytest.raises(UserError, match="tiny has no labels; or take --features=random"):
+    with pytest.raises(UserError, match=r"tiny has no labels, so no classifier: take --features=random\.$"):
         evaluate.main([f"--npz={own}", "--features=classifier"])
 
 
@@ -542,7 +567,7 @@ def test_labels_of_one_split_alone_are_no_error(
     evaluate.main([f"--npz={own}"])
     report = read(own.with_name("samples.evaluation.json"))
     judged = bare.train_labels is not None
-    assert ("classes_found/tiny-classifier/150-test" in report["scores"]) == judged
+    assert (f"classes_found/{_classifier_name(tiny)}/150-test" in report["scores"]) == judged
     assert ("label_accuracy" in report) == judged
     assert ("test" in report.get("label_accuracy", {})) == (judged and bare.test_labels is not None)
     if judged:
@@ -580,6 +605,17 @@ def test_an_evaluator_of_plain_arrays(tiny: Reals) -> None:
         Evaluator(tiny.test_images, tiny.train_images, train_labels=tiny.test_labels)
     with pytest.raises(UserError, match="has 150 images to compare with"):
         Evaluator(tiny.test_images, tiny.train_images, num=151)
+
+
+def test_a_file_of_few_images_is_judged_whole(
+    own: Path, tiny: Reals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many as it has are taken unless --num says how many, of runs beside it too."""
+    np.savez(own, images=tiny.train_images[:90])
+    evaluate.main([f"--npz={own}"])
+    assert "90 samples, 90 test images" in capsys.readouterr().out
+    with pytest.raises(UserError, match="fewer than --num=100"):
+        evaluate.main([f"--npz={own}", "--num=100"])
 
 
 def test_a_metric_of_ones_own_is_in_the_table(

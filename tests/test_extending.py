@@ -200,10 +200,10 @@ def test_a_part_from_one_file_is_trained_and_drawn_from_by_the_commands(
     done = in_process("train", *flags, "--plugin=mine.py", "--workdir=w")
     assert done.returncode == 0, done.stderr
     recorded = json.loads(Path("w/config.json").read_text())["plugins"]
-    assert list(recorded.values()) == ["mine.py"]
+    assert list(recorded) == [str(Path("mine.py").resolve())]
     anew()
     draw = ("sample", "--workdir=w", "--num=5", "--out=a.npz")
-    assert_refused(in_process(*draw), "w/config.json", "add --plugin=mine.py")
+    assert_refused(in_process(*draw), "w/config.json", f"add --plugin={Path('mine.py').resolve()}")
     assert in_process(*draw, "--plugin=mine.py").returncode == 0
     assert samples("a.npz").shape == (5, 8, 8, 1)
 
@@ -229,7 +229,7 @@ def test_a_preset_from_one_file_is_trained_and_drawn_from(
     gan = gan_jax.load("w")
     assert (gan.config.loss, gan.config.z_dim) == ("least_squares", 5)
     anew()
-    with pytest.raises(UserError, match=r"gan_jax\.load_plugin\('mine\.py'\)"):
+    with pytest.raises(UserError, match=r"gan_jax\.load_plugin\('/.*/mine\.py'\)"):
         gan_jax.load("w")
     gan_jax.load_plugin("mine.py")
     np.testing.assert_array_equal(gan_jax.load("w").sample(3), gan.sample(3))
@@ -272,7 +272,7 @@ def test_several_plugins_are_all_taken_and_all_asked_for(
     assert in_process("train", *flags, "--plugin", "a.py", "b.py").returncode == 0
     anew()
     draw = ("sample", "--workdir=w", "--num=5", "--out=a.npz")
-    assert_refused(in_process(*draw, "--plugin=a.py"), "add --plugin=b.py")
+    assert_refused(in_process(*draw, "--plugin=a.py"), f"add --plugin={Path('b.py').resolve()}")
     assert in_process(*draw, "--plugin=a.py", "--plugin=b.py").returncode == 0
 
 
@@ -305,14 +305,14 @@ def test_another_content_is_not_the_plugin(in_process: Command, anew: Callable[[
     Path("mine.py").write_text(LOSS)
     flags = (*QUICK, "--loss=mine", "--workdir=w")
     assert in_process("train", *flags, "--plugin=mine.py").returncode == 0
-    [sha256] = json.loads(Path("w/config.json").read_text())["plugins"]
+    [[mine, plugin]] = json.loads(Path("w/config.json").read_text())["plugins"].items()
     Path("other").mkdir()
     for path in ("mine.py", "./mine.py", "other/mine.py"):
         Path(path).write_text(LOSS.replace("100", "200"))
         for name, rest in (("sample", ("--workdir=w", "--out=a.npz")), ("train", flags)):
             anew()
             done = in_process(name, *rest, f"--plugin={path}")
-            assert_refused(done, "another content of the plugin mine.py", sha256)
+            assert_refused(done, f"another content of the plugin {mine}", plugin["sha256"])
 
 
 def test_nothing_is_executed_because_a_folder_says_so(in_process: Command, anew: Callable[[], None]) -> None:
@@ -325,8 +325,87 @@ def test_nothing_is_executed_because_a_folder_says_so(in_process: Command, anew:
         ("evaluate", ()),
         ("human_eval.__main__", ("--report",)),
     ):
-        assert_refused(in_process(name, "--workdir=w", *rest), "add --plugin=mine.py")
+        assert_refused(in_process(name, "--workdir=w", *rest), f"add --plugin={Path('mine.py').resolve()}")
     assert not Path("ran").exists()
+
+
+def recorded() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path("w/config.json").read_text())["plugins"]
+    return found
+
+
+def test_a_run_records_the_plugins_that_it_uses_and_no_others(in_process: Command) -> None:
+    Path("a.py").write_text(PENALTY)
+    Path("b.py").write_text(LOSS)
+    flags = (*QUICK, "--penalty=drift", "--workdir=w", "--plugin", "a.py", "b.py")
+    assert in_process("train", *flags).returncode == 0
+    [[path, plugin]] = recorded().items()
+    assert path == str(Path("a.py").resolve())
+    assert plugin["entered"] == [["PENALTIES", "drift"], ["DEFAULT_WEIGHTS", "drift"]]
+    assert plugin["replaced"] == []
+
+
+def test_a_run_does_not_go_on_under_other_plugins(in_process: Command, anew: Callable[[], None]) -> None:
+    before = LOSS.replace('"mine"', '"hinge"')
+    assert before != LOSS
+    Path("b.py").write_text(before)
+    train = ("train", *QUICK, "--workdir=w")
+    assert in_process(*train).returncode == 0
+    written = Path("w/config.json").read_bytes()
+    without = (
+        f"it was trained without the plugin {Path('b.py').resolve()}, which replaces OBJECTIVES['hinge']"
+    )
+    assert_refused(in_process(*train, "--steps=5", "--plugin=b.py"), without)
+    assert_refused(in_process("sample", "--workdir=w", "--out=a.npz", "--plugin=b.py"), without)
+    assert Path("w/config.json").read_bytes() == written
+    anew()
+    assert in_process(*train[:-1], "--workdir=v", "--plugin=b.py").returncode == 0
+    anew()
+    assert_refused(
+        in_process("sample", "--workdir=v", "--out=a.npz"), f"add --plugin={Path('b.py').resolve()}"
+    )
+
+
+def test_what_was_registered_from_python_needs_no_plugin_to_be_read_but_to_go_on(
+    in_process: Command, anew: Callable[[], None]
+) -> None:
+    Path("mine.py").write_text(LOSS)
+    train = ("train", *QUICK, "--loss=mine", "--workdir=w")
+    assert in_process(*train, "--plugin=mine.py").returncode == 0
+    anew()
+    exec(LOSS, {"__name__": "mine"})
+    assert gan_jax.load("w").sample(3).shape == (3, 8, 8, 1)
+    assert_refused(in_process(*train, "--steps=5"), "differing in the plugins in use (/", "there, none here)")
+
+
+def test_a_plugin_edited_and_loaded_again_takes_the_place_of_the_older_one(
+    in_process: Command, anew: Callable[[], None]
+) -> None:
+    Path("mine.py").write_text(LOSS.replace('"mine"', '"hinge"'))
+    hinge = gan_jax.OBJECTIVES["hinge"]
+    gan_jax.load_plugin("mine.py")
+    assert gan_jax.OBJECTIVES["hinge"] is not hinge
+    Path("mine.py").write_text(LOSS + "raise ValueError\n")
+    with pytest.raises(UserError, match="ValueError"):
+        gan_jax.load_plugin("mine.py")
+    assert gan_jax.OBJECTIVES["hinge"] is not hinge
+    assert "mine" not in gan_jax.OBJECTIVES
+    Path("mine.py").write_text(LOSS)
+    gan_jax.load_plugin("mine.py")
+    assert gan_jax.OBJECTIVES["hinge"] is hinge
+    assert in_process("train", *QUICK, "--loss=mine", "--workdir=w").returncode == 0
+    assert len(recorded()) == 1
+    anew()
+    assert in_process("sample", "--workdir=w", "--out=a.npz", "--plugin=mine.py").returncode == 0
+
+
+@pytest.mark.parametrize("plugins", [{"a": 3}, {"a": "b"}, [1], 3, None, {"a": {"sha256": 3}}])
+def test_a_damaged_record_of_plugins_is_one_line(plugins: Any, in_process: Command) -> None:
+    assert in_process("train", *QUICK, "--workdir=w").returncode == 0
+    values = json.loads(Path("w/config.json").read_text())
+    Path("w/config.json").write_text(json.dumps(values | {"plugins": plugins}))
+    with pytest.raises(UserError, match="it does not say what its plugins are"):
+        gan_jax.load("w")
 
 
 @pytest.mark.parametrize(

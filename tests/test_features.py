@@ -8,6 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ from gan_jax.features import inception_weights
 from gan_jax.features.choice import choose_network
 from gan_jax.features.random_net import random_network
 from gan_jax.features.torch_file import read_state_dict
+from gan_jax.storage import sha256_of_data, target
 
 OURS = Path(__file__).parent / "golden"
 GOLDEN = Path(os.environ.get("GAN_JAX_GOLDEN") or OURS)
@@ -153,6 +155,17 @@ def test_a_data_set_finds_its_shipped_classifier_by_what_it_holds(mnist):
     assert features.load_classifier(mnist[:-1], labels[:-1], "mnist") is None
 
 
+def test_an_own_set_named_as_a_shipped_one_does_not_take_its_name(tmp_path, monkeypatch, own):
+    """A score's name pins its network."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    variables = features.Classifier(3).init(jax.random.key(0), own[0][:1])
+    names = []
+    for labels in (own[1], own[1][::-1]):
+        features.save_variables(features.classifier_path(own[0], labels), variables)
+        names.append(choose_network(own[0], labels, "mnist").name)
+    assert len({"mnist-classifier", *names}) == 3
+
+
 def test_a_damaged_asset_is_refused(tmp_path):
     content = bytearray((features.ASSETS / "mnist_classifier.npz").read_bytes())
     content[5000] ^= 1
@@ -204,7 +217,7 @@ def test_the_command_trains_one_for_own_images_and_they_find_it(tmp_path, monkey
     monkeypatch.setattr(data, "load", lambda name, split, data_dir=None, **options: own)
     train_classifier.main(["--dataset=mnist", "--augment=shift", "--epochs=12", "--batch_size=16"])
     network = choose_network(*own, "own")
-    assert network.name == "own-classifier"
+    assert network.name == f"own-classifier-{sha256_of_data(*own)[:8]}"
     assert network.sha256 in capsys.readouterr().out
     assert network.classes == 3
     assert accuracy(network, *own) > 0.9  # chance: 1/3
@@ -239,6 +252,28 @@ def test_a_small_set_is_passed_over_until_there_are_enough_steps(monkeypatch, ca
     steps = max(1, images // 128)
     assert f" {epochs} epochs of {steps} step{'' if steps == 1 else 's'}\n" in capsys.readouterr().out
     assert steps * epochs >= 1000 or flags
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("w.npz", "is a folder"),
+        ("none/x.npz", "there is no folder"),
+        ("x.bin", "must end in .npz"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch, out, words):
+    (tmp_path / "w.npz").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "load", lambda *args, **options: pytest.fail("it began"))
+    with pytest.raises(UserError, match=words):
+        train_classifier.main(["--dataset=mnist", f"--out={out}"])
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_target_in_the_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert target("~/x.npz", {".npz": ""}) == tmp_path / "x.npz"
 
 
 def test_the_default_of_python_is_the_commands(own):
@@ -334,7 +369,7 @@ def test_the_command_trains_one_for_own_images_of_any_shape_and_it_is_found(
     train_classifier.main([f"--dataset={tmp_path}/own.npz", "--epochs=8", "--batch_size=32"])
     train = data.load(tmp_path / "own.npz", "train")
     network = features.load_classifier(*train, "own")
-    assert network.name == "own-classifier"
+    assert network.name == f"own-classifier-{sha256_of_data(*train)[:8]}"
     assert network.sha256[:16] in capsys.readouterr().out
     assert accuracy(network, *train) > 0.5  # by chance 0.1
 

@@ -387,6 +387,20 @@ def test_what_is_not_allowed_is_refused_in_one_line(
     refused([here], "pip install 'gan_jax[human]'")
 
 
+@pytest.mark.parametrize("shape", [(40, 28, 28, 1), (40, 14, 14, 1)])
+def test_other_images_than_those_of_the_training_are_not_shown_as_real(
+    tmp_path: Path, refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(page, "make", lambda listener, app: pytest.fail("it was served"))
+    np.savez(tmp_path / "mine.npz", images=np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+    config = Config(model="mlp", dataset=str(tmp_path / "mine.npz"), z_dim=8)
+    folder = save_run(tmp_path / "w", config, (3,))  # trained on MNIST, says its config.json
+    refused(
+        [f"--workdir={folder}", "--port=0", "--num=4"], "trained on other images than", "mine.npz now holds"
+    )
+    assert not (folder / "human_eval.sqlite").exists()
+
+
 def test_a_damaged_or_foreign_database_is_refused_and_left_alone(
     fresh: Path, refused: Callable[..., None], mnist: np.ndarray
 ) -> None:

@@ -106,3 +106,17 @@ def test_in_a_process_of_its_own_it_draws_what_the_command_draws(
 def test_listing_is_quick_since_nothing_is_loaded_for_it() -> None:
     code = "import sys; from gan_jax.__main__ import main; main(); sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_every_module_is_an_attribute_and_none_is_loaded_for_the_list() -> None:
+    code = (
+        "import sys, gan_jax; names = dir(gan_jax); loaded = 'jax' in sys.modules\n"
+        "for name in names: getattr(gan_jax, name)\n"
+        "print(loaded, hasattr(gan_jax, 'nonsense'), *names)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    loaded, nonsense, *names = done.stdout.split()
+    assert (loaded, nonsense) == ("False", "False")
+    modules = {"models", "layers", "optimizers", "config", "plugins", "metrics", "evaluation", "human_eval"}
+    assert modules <= set(names)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from gan_jax import data, storage
 from gan_jax.data import convert, npz, own
+from gan_jax.data.convert import decode
 from gan_jax.errors import UserError
 from gan_jax.parts import facts_of
 
@@ -111,10 +112,10 @@ def test_floats_are_of_one_range_in_both_splits(tmp_path):
 
 def test_a_given_test_split_is_taken(tmp_path):
     images, test_images = _random(5, 8, 8), _random(1, 8, 8, seed=1)
-    labels = {"labels": np.arange(5), "test_labels": np.array([7])}
+    labels = {"labels": np.arange(5), "test_labels": np.array([3])}
     path = _npz(tmp_path / "a.npz", images=images, test_images=test_images, **labels)
     assert data.held_out_note(path) is None
-    for split, expected, classes in (("train", images, range(5)), ("test", test_images, [7])):
+    for split, expected, classes in (("train", images, range(5)), ("test", test_images, [3])):
         loaded, loaded_labels = data.load(path, split)
         np.testing.assert_array_equal(loaded[..., 0], expected)
         np.testing.assert_array_equal(loaded_labels, list(classes))
@@ -179,6 +180,10 @@ NOT_A_NUMBER[1, 2, 3] = np.nan
         (_wrong(test_images=_random(4, 8, 9)), ["[8, 8, 1]", "[8, 9, 1]", "one size"]),
         (_wrong(test_images=np.zeros((4, 8, 8))), ["uint8", "float64", "one type"]),
         (_wrong(test_images=_random(4, 8, 8), labels=np.zeros(4, int)), ["one split only"]),
+        (
+            _wrong(test_images=_random(4, 8, 8), labels=np.arange(4), test_labels=np.array([0, 9, 1, 7])),
+            ["'test_labels' have classes that 'labels' lack (7, 9)"],
+        ),
     ],
 )
 def test_arrays_of_another_form_are_refused(tmp_path, arrays, parts):
@@ -409,7 +414,6 @@ def _colour(path):
         (_one_of_the_palette_transparent, "png"),
         (_one_grey_transparent, "png"),
         (_one_colour_transparent, "png"),
-        (_bits_transparent, "png"),
         (_deep_and_transparent, "png"),
         (_deep, "png"),
         (_bits, "png"),
@@ -420,6 +424,14 @@ def test_every_kind_of_png_and_jpeg_is_shown_as_a_viewer_on_black_shows_it(tmp_p
     expected = [make(tmp_path / "x" / f"{i}.{suffix}") for i in range(2)]
     images, _ = _both(tmp_path / "x")
     np.testing.assert_allclose(images, expected, atol=2 if suffix == "jpeg" else 0.6)
+
+
+def test_bits_that_are_transparent_lie_on_black_too(tmp_path):
+    """By itself: a set of nothing but black is refused."""
+    expected = _bits_transparent(tmp_path / "0.png")
+    np.testing.assert_array_equal(
+        decode(tmp_path / "0.png", None, 1).squeeze(), np.asarray(expected).squeeze()
+    )
 
 
 def test_a_jpeg_in_cmyk_becomes_rgb(tmp_path):
@@ -488,6 +500,22 @@ def test_a_damaged_image_is_refused_by_name_and_nothing_kept(tmp_path, cache, da
     message = _error(tmp_path / "x", image_size=8)
     assert f"'{tmp_path / 'x' / f'{index}.png'}' is damaged or no PNG or JPEG" in message
     assert not list(cache.glob("*"))
+
+
+def test_images_of_one_value_are_refused_with_the_reason(tmp_path):
+    for i in range(3):
+        icon = np.zeros((8, 8, 4), np.uint8)
+        icon[2:4, i : i + 2, 3] = 255  # black on nothing
+        _save(tmp_path / "x" / f"{i}.png", icon)
+    message = _error(tmp_path / "x")
+    assert all(
+        part in message for part in ("every pixel of every image is 0", "transparent", "black", "white")
+    )
+    assert "every pixel of every image is 7" in _error(
+        _npz(tmp_path / "a.npz", images=np.full((4, 8, 8), 7, np.uint8))
+    )
+    _save(tmp_path / "x" / "3.png", _random(8, 8))  # one that differs is enough
+    _both(tmp_path / "x", channels=1)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("nowhere")])
@@ -615,6 +643,14 @@ def test_a_label_for_each_image_leaves_none_to_hold_out(tmp_path):
     assert all(part in message for part in (str(path), "one image of each class", "leave the labels out"))
     with pytest.raises(UserError, match="one image of each class"):
         data.held_out_note(path)
+
+
+def test_of_a_folder_the_remedy_is_one_that_a_folder_has(tmp_path):
+    for name in "abc":
+        _save(tmp_path / "x" / name / "0.png", _random(8, 8))
+    message = _error(tmp_path / "x")
+    assert "put all images into one folder" in message
+    assert "leave the labels out" not in message
 
 
 def test_of_a_folder_the_note_says_the_same(tmp_path):

@@ -8,18 +8,22 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from begin import begin
 
+import gan_jax
 from gan_jax import layers, models, penalties
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.models import MODELS, Networks, Spec
-from gan_jax.objectives import OBJECTIVES
+from gan_jax.objectives import OBJECTIVES, Objective
+from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
 from gan_jax.parts import build, facts_of
 from gan_jax.penalties import PENALTIES
 from gan_jax.state import from_arrays, hyperparams, init, to_arrays
 from gan_jax.step import make_d_loss, make_update
+from gan_jax.train_classifier import train_classifier
 
 Small = Callable[..., Config]
 SHAPE = (8, 8, 3)
@@ -103,6 +107,77 @@ def test_nets_of_another_shape_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
         UserError, match=r"Generator must give \[2, 8, 8, 3\] for a batch of 2, and gives \(2, 4, 4, 1\)"
     ):
         build(Config(model="own", spectral_norm=False), SHAPE, None)
+
+
+def failing(*args: Any) -> Any:
+    raise KeyError("mine")
+
+
+class WithoutLabels(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(x)
+
+
+GROWING = optax.GradientTransformation(
+    lambda params: 0, lambda grads, state, params=None: (grads, (state, state))
+)
+
+
+@pytest.mark.parametrize(
+    ("registry", "part", "words"),
+    [
+        (
+            OBJECTIVES,
+            (jnp.mean, jnp.mean),
+            "it must be a gan_jax.Objective of functions, and is of the type tuple",
+        ),
+        (OBJECTIVES, Objective(lambda r, f: f.mean(), 3), "it must be a gan_jax.Objective of functions"),  # type: ignore[arg-type]
+        (OBJECTIVES, Objective(lambda r, f: f.mean(), lambda r: r.mean()), "TypeError: "),  # type: ignore[arg-type,misc]
+        (
+            OBJECTIVES,
+            Objective(lambda r, f: f.mean(), lambda r, f: f.mean(), lambda r, f: r.mean()),
+            "Error: ",
+        ),  # type: ignore[arg-type,return-value]
+        (
+            MODELS,
+            lambda spec: 3,
+            "it must give gan_jax.Networks of two Flax modules, and gives of the type int",
+        ),
+        (MODELS, lambda spec: Networks(WithoutLabels(), WithoutLabels()), "TypeError: "),
+        (MODELS, failing, "KeyError: 'mine'"),
+        (PENALTIES, lambda d_apply, real, fake: 0.0, "TypeError: "),
+        (PENALTIES, 3, "it must be a function, and is of the type int"),
+        (
+            OPTIMIZERS,
+            lambda rate, beta1, beta2: None,
+            "it must give an optax.GradientTransformation, and gives None",
+        ),
+        (OPTIMIZERS, lambda rate: optax.sgd(rate), "TypeError: "),
+        (OPTIMIZERS, lambda rate, beta1, beta2: GROWING, "its update must give a state of the shapes"),
+        (SCHEDULES, failing, "KeyError: 'mine'"),
+        (SCHEDULES, lambda share: jnp.zeros(2), "it must give a scalar for a scalar"),
+    ],
+)
+def test_a_faulty_part_is_one_line_that_names_its_flag(
+    registry: dict[str, Any], part: Any, words: str, monkeypatch: pytest.MonkeyPatch, small: Small
+) -> None:
+    [name] = [
+        name
+        for name, found in (
+            ("loss", OBJECTIVES), ("model", MODELS), ("penalty", PENALTIES), ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+        )
+        if found is registry
+    ]  # fmt: skip
+    monkeypatch.setitem(registry, "faulty", part)
+    with pytest.raises(UserError) as error:
+        build(small(**{name: "faulty"}), SHAPE, None)
+    assert str(error.value).startswith(f"--{name}=faulty: ")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    if words.endswith("Error: "):
+        assert isinstance(error.value.__cause__, Exception)  # the part's own
 
 
 def test_a_conditional_run_needs_labels() -> None:
@@ -229,3 +304,28 @@ def test_facts_of_images_and_labels() -> None:
     for labels in (np.zeros(3, int), np.zeros(4), np.array([0, 1, 2, -1])):
         with pytest.raises(UserError, match="labels must be whole numbers from 0 on"):
             facts_of(images, labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([1, 2, 3, 3], "up to 3 and no image has 0: number the classes 0 to 2"),
+        ([0, 255, 0, 255], "up to 255 and no image has 1, 2, 3, …: number the classes 0 to 1"),
+        ([3, 20_000_000, 3, 1], "up to 20000000 and no image has 0, 2, 4, …: number the classes"),
+        ([2, 2, 2, 2], "up to 2 and no image has 0, 1: number the classes"),
+    ],
+)
+def test_labels_with_gaps_teach_no_classes(
+    labels: list[int], words: str, small: Callable[..., Config]
+) -> None:
+    """A net has as many classes as the highest label says; those without images would be trained in silence."""
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    with pytest.raises(UserError, match=words):
+        facts_of(images, np.array(labels), conditional=True)
+    with pytest.raises(UserError, match=words):
+        gan_jax.fit(small(conditional=True, batch_size=2, steps=1), images, np.array(labels))
+    with pytest.raises(UserError, match=words):
+        train_classifier(images, np.array(labels))
+    assert facts_of(images, np.array(labels)).num_images == 4
+    # What the message tells to do helps.
+    facts_of(images, np.unique(labels, return_inverse=True)[1], conditional=True)

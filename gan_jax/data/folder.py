@@ -14,6 +14,7 @@ import stat
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 @dataclasses.dataclass(frozen=True)
 class Folder:
     """The files of each split, in their order, and their labels; nothing was decoded."""
+
+    UNLABELLED: ClassVar = "put all images into one folder, without classes"  # how to have none
 
     path: Path
     files: Mapping[str, list[Path]]  # "images" and, if there is a test split, "test_images"

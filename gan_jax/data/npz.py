@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -28,6 +29,8 @@ Header = tuple[tuple[int, ...], np.dtype]
 @dataclasses.dataclass(frozen=True)
 class Npz:
     """A file whose headers were checked, and of which nothing was loaded."""
+
+    UNLABELLED: ClassVar = "leave the labels out"  # how to have no classes
 
     path: Path
     headers: Mapping[str, Header]
@@ -66,6 +69,7 @@ class Npz:
         check_memory(max(stored, sum(self.counts.values()) * math.prod(shape)), f"{str(self.path)!r}")
         arrays = self._arrays(NAMES)
         labels = {name: _labels(self.path, name, arrays[name]) for name in arrays if name not in self.counts}
+        _check_classes(self.path, labels)
         images = self._uint8({name: arrays[name].reshape(-1, height, width, depth) for name in self.counts})
         if not self.is_plain(image_size, channels):
             images = {
@@ -153,6 +157,16 @@ def _labels(path: Path, name: str, labels: np.ndarray) -> np.ndarray:
             f"{str(path)!r}: '{name}' range from {low} to {high}, and must be from 0 to 2147483647."
         )
     return labels.astype(np.int32)
+
+
+def _check_classes(path: Path, labels: Mapping[str, np.ndarray]) -> None:
+    """Raises UserError for classes in the test split alone: no net could learn them, and samples cannot be of them."""
+    if "test_labels" in labels and len(extra := np.setdiff1d(labels["test_labels"], labels["labels"])):
+        named = ", ".join(map(str, extra[:3])) + (", …" if len(extra) > 3 else "")
+        raise UserError(
+            f"{str(path)!r}: 'test_labels' have classes that 'labels' lack ({named}): add images of these to 'images', "
+            "or take them out of 'test_images'."
+        )
 
 
 def _from_floats(images: np.ndarray, lowest: int) -> np.ndarray:

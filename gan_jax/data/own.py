@@ -61,7 +61,7 @@ def _held_out(source: Npz | Folder, labels: np.ndarray | None) -> np.ndarray:
     if not len(index):
         raise UserError(
             f"{str(source.path)!r} holds one image of each class, so that none can be held out: add images or a test "
-            "split, or leave the labels out."
+            f"split, or {source.UNLABELLED}."
         )
     return index
 
@@ -111,16 +111,16 @@ def _open(path: Path) -> Npz | Folder:
 def _arrays(source: Npz | Folder, image_size: int | None, channels: int | None) -> dict[str, np.ndarray]:
     """All arrays of the source: as they are, out of the cache, or converted and put there."""
     if source.is_plain(image_size, channels):
-        return source.read(image_size, channels)
+        return _read(source, image_size, channels)
     key = hashlib.sha256(f"{VERSION} {image_size} {channels} {source.digest()}".encode()).hexdigest()
     try:
         entry = cache_folder() / "datasets" / "own" / f"{key}.npz"
     except UserError as error:
         _warn(f"the converted images of {str(source.path)!r} cannot be kept: {error}")
-        return source.read(image_size, channels)
+        return _read(source, image_size, channels)
     with contextlib.suppress(Damaged, OSError):
         return _kept(entry, source)
-    arrays = source.read(image_size, channels)
+    arrays = _read(source, image_size, channels)
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with replacing(entry) as new, new.open("wb") as file:
@@ -130,6 +130,18 @@ def _arrays(source: Npz | Folder, image_size: int | None, channels: int | None) 
             f"the converted images of {str(source.path)!r} cannot be kept in {entry.parent} "
             f"({error.strerror or error}) and will be made again: set XDG_CACHE_HOME to a folder that can be written."
         )
+    return arrays
+
+
+def _read(source: Npz | Folder, image_size: int | None, channels: int | None) -> dict[str, np.ndarray]:
+    """All arrays of the source, made anew. Raises UserError if no pixel differs from another: nothing can be learnt."""
+    arrays = source.read(image_size, channels)
+    value = arrays["images"].flat[0]
+    # Image by image, since the first one tells as a rule.
+    if all((image == value).all() for name in source.counts for image in arrays[name]):
+        why = ", since what is transparent lies on black: put the drawings on white first"
+        why = why if isinstance(source, Folder) and value == 0 else ": give images that differ"
+        raise UserError(f"{str(source.path)!r}: every pixel of every image is {value}{why}.")
     return arrays
 
 

@@ -19,10 +19,19 @@ _OF_A_RUN = options_of(Config)
 class Data:
     """Which images."""
 
-    dataset: str = option("mnist", _OF_A_RUN["dataset"].help, TEXT)
+    dataset: str | None = option(
+        None,
+        f"{_OF_A_RUN['dataset'].help} Default: mnist. A run is judged by its own, unless another is given here.",
+        TEXT,
+    )
     data_dir: str | None = option(None, _OF_A_RUN["data_dir"].help, PATH)
     image_size: int | None = option(None, _OF_A_RUN["image_size"].help, _OF_A_RUN["image_size"].rule)
     channels: int | None = option(None, _OF_A_RUN["channels"].help, _OF_A_RUN["channels"].rule)
+
+    @property
+    def source(self) -> "Source":
+        """What they name."""
+        return Source(self.dataset or "mnist", self.image_size, self.channels)
 
 
 class Source(NamedTuple):

@@ -1,20 +1,23 @@
 """What can be judged: a training run, and a file of images."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import report, workdir
+from gan_jax import data, report, workdir
 from gan_jax.checkpoint import Checkpoints, Step
+from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.evaluation import picture
 from gan_jax.evaluation.images_file import read_images
 from gan_jax.evaluation.protocol import Evaluator, bar
-from gan_jax.evaluation.reals import Source
+from gan_jax.evaluation.reals import Data, Source
 from gan_jax.gan import Gan
 from gan_jax.loading import load
+from gan_jax.storage import Damaged, npz_headers
 
 CHECKPOINTS = 10  # of a run at most, for the curve of its scores
 PATHS = 6  # interpolations shown
@@ -23,13 +26,16 @@ PATHS = 6  # interpolations shown
 class JudgedRun:
     """A training run. Its `name` is the path as given, `stem` the folder's own name."""
 
-    def __init__(self, folder: Path, *, checkpoint: Step, data_dir: str | None) -> None:
-        """Restore its generator. Raises `UserError` where there is none."""
+    def __init__(self, folder: Path, *, checkpoint: Step, given: Data) -> None:
+        """Restore its generator. It is judged by the data `given`, or else by its own.
+
+        Raises `UserError` where there is no generator, or no such data.
+        """
         self.name, self.folder, self.stem = str(folder), folder, folder.resolve().name
         self.gan = load(folder, checkpoint, warn=report.warn)
         config = self.gan.config
-        self.data = Source(config.dataset, config.image_size, config.channels)
-        self.data_dir = data_dir or config.data_dir
+        self.data = _data_of(config, given, self.name)
+        self.data_dir = given.data_dir or (config.data_dir if self.data.dataset == config.dataset else None)
         self.source: dict[str, Any] = {"workdir": str(folder), "step": self.gan.step}
         system = config.preset or config.loss
         self.caption = f"{self.stem}: {system}, training seed {config.seed}, step {self.gan.step:,}"
@@ -44,7 +50,7 @@ class JudgedRun:
     def check_content(self, sha256: str) -> None:
         """Warn if it was trained on other images than those that it is judged by."""
         if workdir.read(self.folder).facts.sha256 != sha256:
-            report.warn(f"{self.name} was trained on other images than {self.data.dataset} now holds.")
+            report.warn(f"{self.name} was trained on other images than {self.data.dataset} holds.")
 
     def images(self, num: int, seed: int) -> np.ndarray:
         """The samples that `gan_jax.sample` draws with this seed."""
@@ -112,6 +118,14 @@ class JudgedFile:
         self.source: dict[str, Any] = {"npz": str(path)}
         self.caption = path.name
 
+    def count(self) -> int | None:
+        """How many images it has, of which none is read; None where `read` will say that it has none."""
+        try:
+            shape, _ = npz_headers(Path(self.name))["images"]
+        except (Damaged, OSError, KeyError):
+            return None
+        return shape[0] if shape else None
+
     def read(self, shape: tuple[int, ...], num: int) -> None:
         """Read it. Raises `UserError` if it is anything but images [H, W, C], at least `num`."""
         self._images = read_images(Path(self.name), shape, num)
@@ -124,6 +138,22 @@ class JudgedFile:
     def labels(self, num: int) -> np.ndarray | None:
         """None: labels in a file are not read, since other programs may mean anything by them."""
         return None
+
+
+def _data_of(config: Config, given: Data, name: str) -> Source:
+    """The data that a run called `name` is judged by. Raises `UserError` where its own are not to be found."""
+    own = Source(config.dataset, config.image_size, config.channels)
+    if given.dataset is None:
+        if own.dataset not in data.DATASETS and not os.path.exists(os.path.expanduser(own.dataset)):
+            raise UserError(
+                f"{name} was trained on {own.dataset}, and there is no such file or folder: say with --dataset=PATH "
+                "where it is now."
+            )
+        return own
+    if given.dataset in data.DATASETS:
+        return given.source
+    # Own images that were moved are the same ones only if they are brought to the same size.
+    return Source(given.dataset, given.image_size or own.image_size, given.channels or own.channels)
 
 
 def _drawn(gan: Gan, num: int, seed: int, title: str) -> np.ndarray:

@@ -30,8 +30,9 @@ def choose_network(
         return random_network(train_images.shape[1:])
     found = None if train_labels is None else load_classifier(train_images, train_labels, name)
     if found is None and wanted == "classifier":
-        why = (
-            "has no labels" if train_labels is None else f"has no classifier yet: make it with `{train_with}`"
+        if train_labels is None:
+            raise UserError(f"{name} has no labels, so no classifier: take --features=random.")
+        raise UserError(
+            f"{name} has no classifier yet: make it with `{train_with}`, or take --features=random."
         )
-        raise UserError(f"{name} {why}; or take --features=random.")
     return found or random_network(train_images.shape[1:])

@@ -123,7 +123,7 @@ def _classify(classifier: Classifier, variables: Any, images: jax.Array) -> tupl
 def network_of(
     name: str, path: Path, image_shape: tuple[int, ...], sha256: str | None = None
 ) -> FeatureNetwork:
-    """The feature network NAME-classifier of the file `path`, checked against `sha256` where given.
+    """The feature network `name` of the file `path`, checked against `sha256` where given.
 
     Raises:
       UserError: as `load_variables`.
@@ -136,13 +136,14 @@ def network_of(
         fitting_batch(BATCH_SIZE, image_shape),
         (height, width, channels),
     )
-    return FeatureNetwork(f"{name}-classifier", found, apply, WIDTH, classes, judges_labels=True)
+    return FeatureNetwork(name, found, apply, WIDTH, classes, judges_labels=True)
 
 
 def load_classifier(images: np.ndarray, labels: np.ndarray, name: str) -> FeatureNetwork | None:
     """The feature network trained on these images uint8 [N,H,W,C] and labels [N]; None if there is none so far.
 
-    name: what a network from the cache folder is called by; a shipped one has its own.
+    name: what a network from the cache folder is called by, and by the data's SHA-256: a file mnist.npz must not take
+      the name of the shipped one, which has its own.
 
     Raises:
       UserError: for a damaged file.
@@ -150,12 +151,14 @@ def load_classifier(images: np.ndarray, labels: np.ndarray, name: str) -> Featur
     content = storage.sha256_of_data(images, labels)
     for known, shipped in SHIPPED.items():
         if content == shipped.data:
-            return network_of(known, ASSETS / f"{known}_classifier.npz", images.shape[1:], shipped.file)
+            return network_of(
+                f"{known}-classifier", ASSETS / f"{known}_classifier.npz", images.shape[1:], shipped.file
+            )
     try:
         path = _cached_path(content)
     except UserError:  # no home folder, so no cache
         return None
-    return network_of(name, path, images.shape[1:]) if path.exists() else None
+    return network_of(f"{name}-classifier-{content[:8]}", path, images.shape[1:]) if path.exists() else None
 
 
 @jax.jit

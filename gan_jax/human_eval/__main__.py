@@ -18,14 +18,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from gan_jax import cli, data, report, workdir
+from gan_jax import cli, report, workdir
+from gan_jax.config import Config
 from gan_jax.errors import UserError
+from gan_jax.evaluation.reals import Source, load_reals
 from gan_jax.gan import Gan
 from gan_jax.generator_options import Generator
 from gan_jax.human_eval import shares
 from gan_jax.human_eval.answers import Answers, Conditions
 from gan_jax.loading import load
 from gan_jax.options import FLAG, SEED, Rule, check, option, real, whole
+from gan_jax.parts import facts_of
 from gan_jax.storage import sha256_of_arrays
 
 # Raters see different ones of so many fakes, so that the result is not about 50 lucky ones.
@@ -98,6 +101,18 @@ def _conditions(options: Options, gan: Gan) -> Conditions:
     )
 
 
+def _test_images(folder: Path, config: Config) -> np.ndarray:
+    """The test images of the data that the run was trained on. Raises `UserError` if that holds others by now."""
+    reals = load_reals(Source(config.dataset, config.image_size, config.channels), config.data_dir)
+    # Both splits are of one source: where the train images are still the run's, the test images are taken for them.
+    if facts_of(reals.train_images, reals.train_labels).sha256 != workdir.read(folder).facts.sha256:
+        raise UserError(
+            f"{folder} was trained on other images than {config.dataset} now holds, and these would be shown as real: "
+            "put the former ones back."
+        )
+    return reals.test_images
+
+
 def _report(database: Path, folder: Path) -> str:
     """The tables of all sessions with answers. Raises `UserError` if there is none."""
     tables = []
@@ -120,15 +135,14 @@ def _serve(options: Options, folder: Path, database: Path) -> None:
     with page.listen(options.port) as listener:
         gan = load(folder, options.checkpoint, warn=report.warn)
         conditions = _conditions(options, gan)
-        answers = Answers(database, create=True)
-        session = answers.session(conditions)
-        config = gan.config
-        own = {"image_size": config.image_size, "channels": config.channels}
-        real = data.load(config.dataset, SPLIT, config.data_dir, **own)[0]
+        real = _test_images(folder, gan.config)
         if len(real) < options.num // 2:
             raise UserError(
-                f"--num={options.num} is not allowed: {config.dataset} has {len(real)} test images for half of them."
+                f"--num={options.num} is not allowed: {conditions.dataset} has {len(real)} test images for half of "
+                "them."
             )
+        answers = Answers(database, create=True)
+        session = answers.session(conditions)
         fake = gan.sample(POOL, conditions.seed)
         app = page.make_app(
             answers,
