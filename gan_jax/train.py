@@ -42,7 +42,7 @@ def train(config: Config) -> Path:
     own = {"image_size": config.image_size, "channels": config.channels}
     images, labels = data.load(config.dataset, "train", config.data_dir, **own)
     note = data.held_out_note(config.dataset)
-    facts = facts_of(images, labels)
+    facts = facts_of(images, labels, conditional=config.conditional)
     _, plan = prepare(config, facts)
     evaluator = _evaluator(config) if config.eval_every else None
     with (
