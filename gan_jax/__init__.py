@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from gan_jax.config import PRESETS, Config
     from gan_jax.data import DATASETS
     from gan_jax.errors import Diverged, UserError
-    from gan_jax.gan import Gan, load
+    from gan_jax.gan import Gan
+    from gan_jax.loading import load
     from gan_jax.models import MODELS, Networks, Spec
     from gan_jax.objectives import OBJECTIVES, Objective
     from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
     from gan_jax.penalties import DEFAULT_WEIGHTS, PENALTIES
     from gan_jax.plugins import load_plugin
+    from gan_jax.population import Population, fit_population
     from gan_jax.training import fit
 
 # Name -> the module that has it, imported when the name is first used (PEP 562).
@@ -45,8 +47,10 @@ _HOMES = {
     "SCHEDULES": "optimizers",
     "Spec": "models",
     "UserError": "errors",
+    "Population": "population",
     "fit": "training",
-    "load": "gan",
+    "fit_population": "population",
+    "load": "loading",
     "load_plugin": "plugins",
 }
 
@@ -64,10 +68,12 @@ __all__ = [
     "Gan",
     "Networks",
     "Objective",
+    "Population",
     "Spec",
     "UserError",
     "__version__",
     "fit",
+    "fit_population",
     "load",
     "load_plugin",
 ]

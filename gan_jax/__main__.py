@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train a GAN, or go on training",
     "sample": "draw images from a run",
     "evaluate": "judge a run's samples, or any program's",
+    "compare": "compare systems over seeds, with their spread",
     "human_eval": "have people judge a run's samples",
     "train_classifier": "train the classifier whose features judge a data set",
 }

@@ -38,7 +38,7 @@ def chunk(parts: Parts, length: int, devices: Sequence[jax.Device]) -> Chunk:
     state and each step's metrics, of which those past `stop` are to be ignored. `parts.axis` must be `AXIS`.
     The state that was given stays valid: whoever holds it may go on from it.
     """
-    steps = _program(parts, length, tuple(devices), _needs_known_length(devices[0]))
+    steps = _program(parts, length, tuple(devices), needs_known_length(devices[0]))
     rank = np.arange(len(devices))  # pmap needs one argument to map over
     return lambda state, data, stop: steps(rank, state, data, np.int32(stop))
 
@@ -47,15 +47,29 @@ def chunk(parts: Parts, length: int, devices: Sequence[jax.Device]) -> Chunk:
 def _program(
     parts: Parts, length: int, devices: tuple[jax.Device, ...], known_length: bool
 ) -> Callable[..., Any]:
+    steps = make_steps(parts, length, known_length)
+
+    def ranked(rank: Array, state: GanState, data: DeviceData, stop: Array) -> tuple[GanState, Metrics]:
+        del rank
+        return steps(state, data, stop)
+
+    return jax.pmap(ranked, AXIS, in_axes=(0, None, None, None), out_axes=None, devices=devices)
+
+
+def make_steps(
+    parts: Parts, length: int, known_length: bool
+) -> Callable[[GanState, DeviceData, Array], tuple[GanState, Metrics]]:
+    """`steps(state, data, stop)`: what `chunk` compiles.
+
+    known_length: whether the loop always runs `length` times, as an accelerator wants it.
+    """
     # A run's last, shorter chunk is this same program and not another to compile. On a CPU the loop just ends
     # earlier. An accelerator would ask the host after every step whether to go on: there the state stands still
     # past `stop`, a selection that costs a CPU another pass over all weights (15% of a step of `conv`); on
     # accelerators, which fuse more, it is not measured yet.
     train_step = jax.jit(make_train_step(parts))  # traced once, below
 
-    def steps(rank: Array, state: GanState, data: DeviceData, stop: Array) -> tuple[GanState, Metrics]:
-        del rank
-
+    def steps(state: GanState, data: DeviceData, stop: Array) -> tuple[GanState, Metrics]:
         def step(i: Array, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
             state, log = carry
             new, metrics = train_step(state, *data)
@@ -68,10 +82,11 @@ def _program(
         count = length if known_length else jnp.clip(stop - state.step, 0, length)
         return jax.lax.fori_loop(0, count, step, (state, log))
 
-    return jax.pmap(steps, AXIS, in_axes=(0, None, None, None), out_axes=None, devices=devices)
+    return steps
 
 
-def _needs_known_length(device: jax.Device) -> bool:
+def needs_known_length(device: jax.Device) -> bool:
+    """Whether a loop of a length that only the device knows is slow: it would ask the host after every step."""
     return device.platform != "cpu"
 
 
@@ -80,14 +95,18 @@ def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
     return jax.device_put(tree, NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec()))
 
 
-def check_fits(parts: Parts, num_bytes: int, devices: Sequence[jax.Device]) -> None:
-    """Raises `UserError` if the batch does not divide over the devices, or so many bytes of images do not fit."""
+def check_divides(parts: Parts, devices: Sequence[jax.Device]) -> None:
+    """Raises `UserError` if the batch does not divide over the devices."""
     if parts.batch_size % len(devices):
         raise UserError(
             f"--batch_size={parts.batch_size} does not divide over {len(devices)} devices: give a multiple "
             f"of {len(devices)}."
         )
-    free = _free_memory(devices)
+
+
+def check_fits(num_bytes: int, devices: Sequence[jax.Device]) -> None:
+    """Raises `UserError` if so many bytes of images do not fit on each device."""
+    free = free_memory(devices)
     if num_bytes > free / 2:
         raise UserError(
             f"the images take {num_bytes / 1e9:.2f} GB on each device, more than half of the {free / 1e9:.2f} GB that "
@@ -95,7 +114,7 @@ def check_fits(parts: Parts, num_bytes: int, devices: Sequence[jax.Device]) -> N
         )
 
 
-def _free_memory(devices: Sequence[jax.Device]) -> float:
+def free_memory(devices: Sequence[jax.Device]) -> float:
     """Bytes that are left on each device; a CPU's virtual ones share the machine's memory."""
     if devices[0].platform == "cpu":
         return available_memory() / len(devices)

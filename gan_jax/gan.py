@@ -1,10 +1,8 @@
 """`Gan`: a GAN in training or trained, as a value to sample from, to judge with and to go on from."""
 
 import dataclasses
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -15,14 +13,12 @@ from jax import Array
 from jax.typing import ArrayLike
 from PIL import Image
 
-from gan_jax import data, generate, pictures, state, workdir
-from gan_jax.checkpoint import Checkpoints, Step
+from gan_jax import data, generate, pictures
 from gan_jax.config import Config
-from gan_jax.devices import AXIS
 from gan_jax.errors import Diverged, UserError
-from gan_jax.options import CHECKPOINT, COUNT, PATH, SEED, converted
-from gan_jax.parts import Facts, Parts, build
-from gan_jax.plan import Plan, plan
+from gan_jax.options import COUNT, SEED, converted
+from gan_jax.parts import Parts
+from gan_jax.plan import Plan
 from gan_jax.state import GanState
 
 MOST_IMAGES = 1_000_000  # images at once: they are held in memory
@@ -190,40 +186,3 @@ def _apply(net: nn.Module, variables: Any, x: Array, labels: Array | None) -> Ar
 
 def _int32(labels: ArrayLike | None) -> Array | None:
     return None if labels is None else jnp.asarray(labels, jnp.int32)
-
-
-def restored(config: Config, facts: Facts, arrays: Mapping[str, np.ndarray]) -> Gan:
-    """The Gan of a checkpoint's arrays. Raises `UserError` if they are not a state of this config."""
-    parts, course = build(config, facts.image_shape, facts.num_classes, AXIS), plan(config, facts.num_images)
-    numbers = state.hyperparams(config, course.total)
-    like = jax.eval_shape(lambda: state.init(parts, numbers, config.seed, facts.num_images))
-    return Gan(config, parts, state.from_arrays(like, arrays), course)
-
-
-def load(
-    folder: str | Path, checkpoint: Step = None, *, warn: Callable[[str], object] = warnings.warn
-) -> Gan:
-    """The Gan of a run's folder, at its newest checkpoint, that of a step, or the "best" one.
-
-    `warn` is told of damaged checkpoints that are passed over. Raises `UserError` if there is no run, or no usable
-    checkpoint.
-    """
-    folder = Path(converted("workdir", folder, PATH)).expanduser()
-    if checkpoint is not None:
-        converted("checkpoint", checkpoint, CHECKPOINT)
-    record = workdir.read(folder)
-    if not (folder / "checkpoints").is_dir():
-        raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        found = checkpoints.restore(warn, checkpoint)
-    if found is None and checkpoint == "best":
-        raise UserError(
-            f"{folder} holds no evaluated checkpoint: train with --eval_every=EPOCHS to have a best one."
-        )
-    if found is None:
-        raise UserError(f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first.")
-    step, arrays = found
-    try:
-        return restored(record.config, record.facts, arrays)
-    except UserError as error:
-        raise UserError(f"checkpoint {step} does not fit {folder / 'config.json'}: {error}.") from error

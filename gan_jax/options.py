@@ -172,7 +172,13 @@ def check(options: Any, defaults: Mapping[str, Any] | None = None) -> None:
     Raises:
       UserError: for a value that is not allowed, or an option without a default that was not given.
     """
-    for name, found in options_of(options).items():
+    check_only(options, options_of(options), defaults)
+
+
+def check_only(options: Any, names: Iterable[str], defaults: Mapping[str, Any] | None = None) -> None:
+    """`check` of some options; the others stay as they are given, or UNSET."""
+    for name in names:
+        found = options_of(options)[name]
         value = getattr(options, name)
         if value is UNSET:
             value = (defaults or {}).get(name, found.default)

@@ -6,6 +6,7 @@ and never one whose net or loss was defined anew under the same name.
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -35,6 +36,11 @@ class Facts(NamedTuple):
     num_images: int
     num_classes: int | None
     sha256: str
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the images."""
+        return math.prod((self.num_images, *self.image_shape))
 
 
 def facts_of(images: np.ndarray, labels: np.ndarray | None, *, conditional: bool = False) -> Facts:

@@ -13,8 +13,9 @@ import numpy as np
 
 from gan_jax import cli, generate, report
 from gan_jax.errors import UserError
-from gan_jax.gan import MOST_IMAGES, load
+from gan_jax.gan import MOST_IMAGES
 from gan_jax.generator_options import Generator
+from gan_jax.loading import load
 from gan_jax.options import PATH, REQUIRED, SEED, check, option, whole
 from gan_jax.storage import replacing, target
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import flax.linen as nn
 import flax.struct
@@ -18,6 +18,7 @@ from gan_jax.errors import UserError
 from gan_jax.parts import Parts
 from gan_jax.penalties import DEFAULT_WEIGHTS
 
+Tree = TypeVar("Tree")
 Params = Any  # a pytree of parameters, as Flax makes it
 
 
@@ -115,15 +116,15 @@ def _init_net(net: nn.Module, key: Array, x: Array, labels: Array | None) -> tup
     return stats.pop("params"), stats
 
 
-def to_arrays(state: GanState) -> dict[str, np.ndarray]:
-    """The state's arrays on the host, by their path in it."""
+def to_arrays(state: Any) -> dict[str, np.ndarray]:
+    """The arrays of a state, or of any pytree, on the host, by their path in it."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     data = [jax.random.key_data(x) if _is_key(x) else x for _, x in leaves]
     names = [jax.tree_util.keystr(path) for path, _ in leaves]
     return dict(zip(names, map(np.asarray, jax.device_get(data)), strict=True))
 
 
-def from_arrays(like: GanState, arrays: Mapping[str, np.ndarray]) -> GanState:
+def from_arrays(like: Tree, arrays: Mapping[str, np.ndarray]) -> Tree:
     """The state that `to_arrays` gave, in the tree and the shapes of `like`: a state, or its `jax.eval_shape`.
 
     Raises:
@@ -142,7 +143,8 @@ def from_arrays(like: GanState, arrays: Mapping[str, np.ndarray]) -> GanState:
                 f"its {name} is {made.dtype} {list(made.shape)}, and this config's {leaf.dtype} {list(leaf.shape)}"
             )
         leaves.append(made)
-    return jax.tree.unflatten(structure, leaves)
+    tree: Tree = jax.tree.unflatten(structure, leaves)
+    return tree
 
 
 def _is_key(leaf: Array | jax.ShapeDtypeStruct) -> bool:

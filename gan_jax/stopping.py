@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from gan_jax.gan import Gan
+from gan_jax.population import Population
 
 
 class Stopped(Exception):
     """The run was asked to stop by a signal, and saved first."""
 
-    def __init__(self, gan: Gan, number: int) -> None:
+    def __init__(self, gan: Gan | Population, number: int) -> None:
         """At the step of `gan`, by signal `number`."""
         super().__init__(f"Stopped at step {gan.step} of {gan.plan.total}; rerun the same command to go on.")
         self.exit_code = 128 + number  # the shell's convention, so that `train && …` does not go on

@@ -22,7 +22,8 @@ from gan_jax.config import Config
 from gan_jax.errors import Diverged, UserError
 from gan_jax.evaluation.named import evaluator_for
 from gan_jax.evaluation.protocol import Evaluator
-from gan_jax.gan import Gan, restored
+from gan_jax.gan import Gan
+from gan_jax.loading import restored
 from gan_jax.loop import Loop, draw_grid, read_grid
 from gan_jax.parts import Facts, facts_of
 from gan_jax.report import Report

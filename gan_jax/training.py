@@ -6,7 +6,6 @@ gan.grid()
 """
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,6 +51,20 @@ def fit(
       UserError: at the call, for what cannot be trained.
       Diverged: by the chunk after, when a loss is not finite any more.
     """
+    images, labels = images_of(config, images, labels)
+    parts, course = prepare(config, facts_of(images, labels, conditional=config.conditional))
+    some = jax.devices()
+    chunk = devices.chunk(parts, course.length, some)
+    begin = _begin(config, parts, course, len(images), start)
+    on_device = jnp.asarray(labels, jnp.int32) if labels is not None and config.conditional else None
+    placed = replicate((jnp.asarray(images), on_device), some)
+    return _chunks(Gan(config, parts, replicate(begin, some), course), chunk, placed, progress)
+
+
+def images_of(
+    config: Config, images: np.ndarray | None, labels: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The given arrays, or where there are none, the train split of the config's data set."""
     if images is None:
         if labels is not None:
             raise UserError("labels were given without their images: give both.")
@@ -62,21 +75,15 @@ def fit(
             image_size=config.image_size,
             channels=config.channels,
         )
-    images, labels = np.asarray(images), None if labels is None else np.asarray(labels)
-    parts, course = prepare(config, facts_of(images, labels, conditional=config.conditional))
-    some = jax.devices()
-    chunk = devices.chunk(parts, course.length, some)
-    begin = _begin(config, parts, course, len(images), start)
-    on_device = jnp.asarray(labels, jnp.int32) if labels is not None and config.conditional else None
-    placed = replicate((jnp.asarray(images), on_device), some)
-    return _chunks(Gan(config, parts, replicate(begin, some), course), chunk, placed, progress)
+    return np.asarray(images), None if labels is None else np.asarray(labels)
 
 
 def prepare(config: Config, facts: Facts) -> tuple[Parts, Plan]:
     """What `fit` will train on such images, and its course. Raises `UserError` for what cannot be trained."""
     course = plan(config, facts.num_images)
     parts = build(config, facts.image_shape, facts.num_classes, AXIS)
-    devices.check_fits(parts, math.prod((facts.num_images, *facts.image_shape)), jax.devices())
+    devices.check_divides(parts, jax.devices())
+    devices.check_fits(facts.num_bytes, jax.devices())
     return parts, course
 
 

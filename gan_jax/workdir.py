@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,11 +28,17 @@ LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 
 
 class Record(NamedTuple):
-    """What `config.json` says of a run."""
+    """What `config.json` says of a run, or of a population: then it has the members' configs in a list."""
 
-    config: Config
+    configs: tuple[Config, ...]
     facts: Facts
+    alone: bool
     plugins: dict[str, Used]
+
+    @property
+    def config(self) -> Config:
+        """The run's, or the first member's."""
+        return self.configs[0]
 
 
 def path_of(config: Config) -> Path:
@@ -56,13 +62,14 @@ def path_of(config: Config) -> Path:
         place = os.path.realpath(os.path.expanduser(config.dataset))
         dataset += f"-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}"
     parts = [dataset, f"preset-{config.preset}" if config.preset else config.loss]
-    name = "-".join(parts + [_worded(name, value) for name, value in differing.items()])
+    name = "-".join(parts + [worded(name, value) for name, value in differing.items()])
     if len(name.encode()) > LONGEST_NAME:
         name = name[: LONGEST_NAME // 4] + "-" + hashlib.sha256(name.encode()).hexdigest()[:16]
     return Path("runs") / name
 
 
-def _worded(name: str, value: Any) -> str:
+def worded(name: str, value: Any) -> str:
+    """An option and its value, as names of folders and systems say them."""
     if isinstance(value, bool):
         return name if value else f"no_{name}"
     if value == ():
@@ -107,6 +114,16 @@ def write_config(folder: Path, config: Config, facts: Facts) -> None:
     write_atomically(folder / "config.json", json.dumps(values, indent=2) + "\n")
 
 
+def write_population_config(folder: Path, members: Sequence[Config], facts: Facts) -> None:
+    """Write `config.json` of a population."""
+    values = {
+        "members": [configs.to_json(config) for config in members],
+        "data": facts._asdict(),
+        "plugins": provenance.to_json(provenance.used(members[0])),
+    }
+    write_atomically(folder / "config.json", json.dumps(values, indent=2) + "\n")
+
+
 def read(folder: Path) -> Record:
     """What the run in `folder` is. Raises `UserError` if there is none, or its plugins were not loaded."""
     try:
@@ -122,9 +139,10 @@ def read(folder: Path) -> Record:
             raise UserError("it must be an object")
         plugins = provenance.from_json(values.get("plugins", {}))
         provenance.check_there(plugins)  # before the config, whose names they enter
-        config = configs.from_json(values)
-        provenance.check_no_other(plugins, config)
-        return Record(config, _facts(values.get("data")), plugins)
+        alone = "members" not in values
+        found = tuple(configs.from_json(member) for member in ([values] if alone else values["members"]))
+        provenance.check_no_other(plugins, found[0])
+        return Record(found, _facts(values.get("data")), alone, plugins)
     except (UserError, ValueError, RecursionError) as error:
         raise UserError(f"{folder / 'config.json'} cannot be read: {_brief(error)}") from error
 

@@ -29,10 +29,10 @@ from scipy import stats
 
 from gan_jax import cli, data, workdir
 from gan_jax.config import Config
-from gan_jax.gan import load
 from gan_jax.human_eval import __main__ as human_eval
 from gan_jax.human_eval import shares
 from gan_jax.human_eval.answers import Answers, Conditions, Tally
+from gan_jax.loading import load
 
 pytest.importorskip("flask", reason="Flask is missing: pip install 'gan_jax[human]'")
 

@@ -247,4 +247,4 @@ def test_seeds_differ_and_repeat(small: Small, images: jax.Array) -> None:
 
 def test_batch_that_does_not_divide_names_both_numbers(small: Small, images: jax.Array) -> None:
     with pytest.raises(UserError, match=r"batch_size=12 .* 8 devices"):
-        devices.check_fits(begin(small(batch_size=12))[0], 1, jax.devices())
+        devices.check_divides(begin(small(batch_size=12))[0], jax.devices())

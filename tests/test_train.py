@@ -18,7 +18,7 @@ from PIL import Image
 from gan_jax import config, data, plugins, report, storage, train, training
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.errors import UserError
-from gan_jax.gan import load
+from gan_jax.loading import load
 from gan_jax.objectives import OBJECTIVES
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -159,6 +159,11 @@ class Evaluator:
             ]
         return found
 
+    def floors(self) -> dict[str, float]:
+        """Every metric of real train images in place of samples: no generator should beat it."""
+        bounds = [self.statistics.bounds(family) for family in self._families]
+        return {metric: floor for found in bounds for metric, (floor, _) in found.items()}
+
     def _score(self, metric: str, measured: Measured, floor: float, noise: float) -> Score:
         return Score(
             name=self.name(metric),

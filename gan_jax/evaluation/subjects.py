@@ -15,7 +15,8 @@ from gan_jax.evaluation import picture
 from gan_jax.evaluation.images_file import read_images
 from gan_jax.evaluation.protocol import Evaluator, bar
 from gan_jax.evaluation.reals import Data, Source
-from gan_jax.gan import Gan, load
+from gan_jax.gan import Gan
+from gan_jax.loading import load
 from gan_jax.storage import Damaged, npz_headers
 
 CHECKPOINTS = 10  # of a run at most, for the curve of its scores

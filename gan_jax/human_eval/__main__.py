@@ -22,10 +22,11 @@ from gan_jax import cli, report, workdir
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.evaluation.reals import Source, load_reals
-from gan_jax.gan import Gan, load
+from gan_jax.gan import Gan
 from gan_jax.generator_options import Generator
 from gan_jax.human_eval import shares
 from gan_jax.human_eval.answers import Answers, Conditions
+from gan_jax.loading import load
 from gan_jax.options import FLAG, SEED, Rule, check, option, real, whole
 from gan_jax.parts import facts_of
 from gan_jax.storage import sha256_of_arrays

@@ -1,0 +1,66 @@
+"""The scores of a population's members, kept in its folder so that a comparison that goes on takes them as they are."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_jax import pictures
+from gan_jax.evaluation.protocol import Evaluator
+from gan_jax.population import Population
+from gan_jax.report import LogRow, read_rows
+from gan_jax.storage import replacing, write_atomically
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A system in a comparison.
+
+    configs: its members', as JSON. diverged: the step of each, or −1. scores: of each member by metric, empty for those
+    that diverged. rows: the log, a list for each metric. grid: one picture of samples, eight a member.
+    """
+
+    population: Population
+    diverged: list[int]
+    scores: list[dict[str, float]]
+    rows: list[LogRow]
+    grid: np.ndarray
+
+
+PER_MEMBER = 8  # samples in the grid
+
+
+def scores_of(population: Population, evaluator: Evaluator, folder: Path) -> Entry:
+    """Score each member's samples, those that `gan_jax.evaluate` draws, and draw a grid of a few."""
+    key = {"step": population.step, "protocol": evaluator.name("scores"), "network": evaluator.network.sha256}
+    path = folder / "scores.json"
+    known = _read(path, key)
+    scores: list[dict[str, float]] = []
+    rows = []
+    for i in range(len(population)):
+        if population.diverged[i] >= 0:
+            scores.append({})
+            continue
+        gan = population[i]
+        rows.append(gan.sample(PER_MEMBER, gan.config.seed))
+        if i < len(known):
+            scores.append(known[i])
+            continue
+        images = gan.sample(evaluator.num, evaluator.seed)
+        scores.append({score.metric: score.value for score in evaluator.scores(images)})
+        write_atomically(path, json.dumps({**key, "scores": scores}) + "\n")
+    grid = np.concatenate(rows) if rows else np.zeros((1, *population.parts.image_shape), np.uint8)
+    with replacing(folder / "samples.png") as new:
+        pictures.grid(grid, PER_MEMBER).save(new, "PNG")
+    log = read_rows(folder / "metrics.jsonl", population.step)
+    return Entry(population, population.diverged.tolist(), scores, log, grid)
+
+
+def _read(path: Path, key: dict[str, Any]) -> list[dict[str, float]]:
+    try:
+        found = json.loads(path.read_bytes())
+        return found["scores"] if all(found[name] == value for name, value in key.items()) else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -1,0 +1,85 @@
+"""Reading GANs back from a folder: `load`, and what makes a Gan or a Population of a checkpoint's arrays."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from gan_jax import state, workdir
+from gan_jax.checkpoint import Checkpoints, Step
+from gan_jax.config import Config
+from gan_jax.devices import AXIS
+from gan_jax.errors import UserError
+from gan_jax.gan import Gan
+from gan_jax.options import CHECKPOINT, PATH, converted
+from gan_jax.parts import Facts, build
+from gan_jax.plan import plan
+from gan_jax.population import Members, Population, first_members, prepare_population
+
+
+def restored(config: Config, facts: Facts, arrays: Mapping[str, np.ndarray]) -> Gan:
+    """The Gan of a checkpoint's arrays. Raises `UserError` if they are not a state of this config."""
+    parts, course = build(config, facts.image_shape, facts.num_classes, AXIS), plan(config, facts.num_images)
+    numbers = state.hyperparams(config, course.total)
+    like = jax.eval_shape(lambda: state.init(parts, numbers, config.seed, facts.num_images))
+    return Gan(config, parts, state.from_arrays(like, arrays), course)
+
+
+def restored_population(
+    configs: Sequence[Config], facts: Facts, arrays: Mapping[str, np.ndarray], step: int
+) -> Population:
+    """The Population of a checkpoint's arrays. Raises `UserError` if they are not states of these configs."""
+    parts, course = prepare_population(configs, facts)
+    like = jax.eval_shape(lambda: first_members(configs, parts, course, facts.num_images))
+    members: Members = state.from_arrays(like, arrays)
+    return Population(tuple(configs), parts, course, members, step, step, {})
+
+
+def load(
+    folder: str | Path,
+    checkpoint: Step = None,
+    *,
+    member: int | None = None,
+    warn: Callable[[str], object] = warnings.warn,
+) -> Gan:
+    """The Gan of a run's folder, at its newest checkpoint, that of a step, or the "best" one.
+
+    `member` says which of a population's. `warn` is told of damaged checkpoints that are passed over. Raises
+    `UserError` if there is no run, no such member, or no usable checkpoint.
+    """
+    folder = Path(converted("workdir", folder, PATH)).expanduser()
+    if checkpoint is not None:
+        converted("checkpoint", checkpoint, CHECKPOINT)
+    record = workdir.read(folder)
+    count = len(record.configs)
+    if record.alone and member is not None:
+        raise UserError(f"{folder} holds a single run and no population: leave the member out.")
+    if not record.alone and (member is None or not 0 <= member < count):
+        raise UserError(f"{folder} holds a population of {count}: say which member, from 0 to {count - 1}.")
+    step, arrays = _newest(folder, checkpoint, warn)
+    try:
+        if record.alone:
+            return restored(record.configs[0], record.facts, arrays)
+        return restored_population(record.configs, record.facts, arrays, step)[member or 0]
+    except UserError as error:
+        raise UserError(f"checkpoint {step} does not fit {folder / 'config.json'}: {error}.") from error
+
+
+def _newest(
+    folder: Path, checkpoint: Step, warn: Callable[[str], object]
+) -> tuple[int, dict[str, np.ndarray]]:
+    """The step and arrays of the newest checkpoint, or the one asked for."""
+    none_yet = f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first."
+    if not (folder / "checkpoints").is_dir():
+        raise UserError(none_yet)
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        found = checkpoints.restore(warn, checkpoint)
+    if found is None and checkpoint == "best":
+        raise UserError(
+            f"{folder} holds no evaluated checkpoint: train with --eval_every=EPOCHS to have a best one."
+        )
+    if found is None:
+        raise UserError(none_yet)
+    return found

@@ -1,0 +1,303 @@
+"""`fit_population`: many GANs trained side by side, as one program. It prints nothing and writes nothing.
+
+configs = [gan_jax.Config(loss="hinge", seed=seed) for seed in range(8)]
+for population in gan_jax.fit_population(configs, progress=True):
+    print(population.step, population.metrics["d_loss"])  # [8]
+population[3].grid()
+
+Member i is the GAN of the single run with config i: to the bit on a CPU, where members take turns within the program
+(batched matrix products would leave its fast ones), and to rounding on an accelerator, where as many at a time as its
+memory holds share every operation. Members spread over the devices; none is itself split.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gan_jax import devices, state
+from gan_jax.config import Config
+from gan_jax.devices import AXIS, DeviceData
+from gan_jax.errors import UserError
+from gan_jax.gan import Gan, Log
+from gan_jax.options import options_of
+from gan_jax.parts import Facts, Parts, build, facts_of
+from gan_jax.plan import Plan, plan
+from gan_jax.state import GanState
+from gan_jax.step import Metrics
+from gan_jax.training import images_of
+
+MEMBERS = "members"  # the mesh's axis over which they spread
+SPLIT = PartitionSpec(MEMBERS)
+HEADROOM = 0.8  # of a device's free memory, for a group of members
+
+
+class Members(NamedTuple):
+    """What training changes, every array [M, ...].
+
+    state: theirs, without `step`, which they share. stands: the step at which each state is. diverged: the step at
+    which each one's numbers stopped being finite, or −1; its state is then that of the chunk before, and stays.
+    """
+
+    state: GanState
+    stands: Array
+    diverged: Array
+
+
+# (members, data, begin, stop) -> (members at step `stop`, each step's metrics [M, length])
+MembersChunk = Callable[[Members, DeviceData, int, int], tuple[Members, Metrics]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Population:
+    """GANs at one step of their training: `fit_population` yields them. Nothing ever changes in it.
+
+    configs: of its members. parts, plan: what they share. members: what training changes, on the devices, perhaps with
+    more members at the end that only fill the last device. begin, step: the generator updates done before the last
+    chunk, and after it. columns: what that chunk measured, [M, length] each; none before the first.
+    """
+
+    configs: tuple[Config, ...]
+    parts: Parts
+    plan: Plan
+    members: Members
+    begin: int
+    step: int
+    columns: Metrics
+
+    def __len__(self) -> int:
+        return len(self.configs)
+
+    def __getitem__(self, index: int) -> Gan:
+        """A member as a GAN of its own, for `fit` to go on from; one that diverged, as it was before that chunk."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"there is no member {index}: they are 0 to {len(self) - 1}")
+        index %= len(self)
+        found = jax.tree.map(lambda x: x[index], self.members)
+        gan = found.state.replace(step=found.stands)
+        columns = {name: x[index] for name, x in self.columns.items()}
+        log = Log(self.begin, self.step, columns) if columns and self.diverged[index] < 0 else None
+        return Gan(self.configs[index], self.parts, gan, self.plan, log)
+
+    @cached_property
+    def diverged(self) -> np.ndarray:
+        """The step [M] at which each member's numbers stopped being finite; −1 for those whose are."""
+        return np.asarray(self.members.diverged)[: len(self)]
+
+    @cached_property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """The last chunk's means [M], by name; NaN for those that have diverged. Waits until the chunk is done."""
+        done = {
+            name: np.asarray(x)[: len(self), : self.step - self.begin] for name, x in self.columns.items()
+        }
+        means = {name: np.array([row.mean() for row in x], np.float64) for name, x in done.items()}
+        return {name: np.where(self.diverged < 0, x, np.nan) for name, x in means.items()}
+
+    def __repr__(self) -> str:
+        name, size = (
+            self.configs[0].preset or self.configs[0].loss,
+            "×".join(map(str, self.parts.image_shape)),
+        )
+        return f"<Population: {len(self)} of {name}, {size}, step {self.step} of {self.plan.total}>"
+
+
+def fit_population(
+    configs: Sequence[Config],
+    images: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    *,
+    start: Population | None = None,
+    progress: bool = False,
+) -> Iterator[Population]:
+    """Train GANs side by side on the same images, and yield a `Population` after each chunk, as `fit` does a `Gan`.
+
+    Args:
+      configs: of the members, which may differ in seed, rates, decays, weights and clipping; see `state.hyperparams`.
+      images, labels: as for `fit`; by default those of the configs' dataset.
+      start: a population of these configs to go on from, or of others in rates and length, as for `fit`.
+      progress: show a progress bar, also in a notebook.
+
+    Raises:
+      UserError: at the call, for what cannot be trained, or not side by side.
+    """
+    configs = tuple(configs)
+    _check_alike(configs)
+    images, labels = images_of(configs[0], images, labels)
+    facts = facts_of(images, labels, conditional=configs[0].conditional)
+    parts, course = prepare_population(configs, facts)
+    some = jax.devices()[: len(configs)]
+    data = jnp.asarray(images), jnp.asarray(labels, jnp.int32) if parts.num_classes is not None else None
+    data = jax.device_put(data, NamedSharding(_mesh(some), PartitionSpec()))
+    if start is None:
+        members = first_members(configs, parts, course, facts.num_images)
+    else:
+        members = _go_on(configs, parts, course, facts.num_images, start)
+    members = _spread(members, len(configs), some)
+    begun = Population(configs, parts, course, members, 0, 0 if start is None else start.step, {})
+    chunk = members_chunk(parts, course.length, some, members, data)
+    return _chunks(begun, chunk, data, progress)
+
+
+def prepare_population(configs: Sequence[Config], facts: Facts) -> tuple[Parts, Plan]:
+    """What the members share. Raises `UserError` for what cannot be trained."""
+    course = plan(configs[0], facts.num_images)
+    parts = build(configs[0], facts.image_shape, facts.num_classes, AXIS)
+    devices.check_fits(facts.num_bytes, jax.devices())
+    return parts, course
+
+
+def _check_alike(configs: Sequence[Config]) -> None:
+    if not configs:
+        raise UserError("a population needs one config at least.")
+    plain = ("seed", "preset", "dataset", "data_dir", "workdir", "tensorboard")
+    shared = [
+        name for name, found in options_of(Config).items() if found.role != "rate" and name not in plain
+    ]
+    values = {name: list(dict.fromkeys(getattr(config, name) for config in configs)) for name in shared}
+    # How much there is of averaging and clipping is a member's own; whether there is any is not: it is the program's.
+    for name in ("ema", "clip", "grad_clip"):
+        found = list(dict.fromkeys(getattr(config, name) for config in configs))
+        values[name] = found if 0 in found else found[:1]
+    for name, found in values.items():
+        if len(found) > 1:
+            raise UserError(
+                f"members differ in {name} ({', '.join(map(str, found))}): they may in seed and rates; train a "
+                "population of each."
+            )
+
+
+def first_members(configs: Sequence[Config], parts: Parts, course: Plan, num_images: int) -> Members:
+    """The members before the first step."""
+    # One after the other and not by vmap: it is the single run's program, and so its bits.
+    numbers = [state.hyperparams(config, course.total) for config in configs]
+    begun = [state.init(parts, n, c.seed, num_images) for n, c in zip(numbers, configs, strict=True)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *begun).replace(step=None)
+    zeros = jnp.zeros(len(configs), jnp.int32)
+    return Members(stacked, zeros, zeros - 1)
+
+
+def _go_on(
+    configs: Sequence[Config], parts: Parts, course: Plan, num_images: int, start: Population
+) -> Members:
+    if len(start) != len(configs) or start.parts != parts:
+        raise UserError("start is a population of another size or of other parts: give one of the same.")
+    if start.members.state.order.shape[1] != num_images:
+        raise UserError("start was trained on another number of images: give as many.")
+    if start.step > course.total:
+        raise UserError(
+            f"start is at step {start.step}, past the {course.total} asked for: give more epochs or steps."
+        )
+    numbers = [state.hyperparams(config, course.total) for config in configs]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *numbers)
+    members = jax.tree.map(lambda x: x[: len(start)], start.members)
+    return members._replace(state=members.state.replace(hyperparams=stacked))
+
+
+def _spread(members: Members, count: int, some: Sequence[jax.Device]) -> Members:
+    """The members over the devices, as many on each: the last is repeated where they do not divide."""
+    index = np.minimum(np.arange(-(-count // len(some)) * len(some)), count - 1)
+    return jax.device_put(jax.tree.map(lambda x: x[index], members), NamedSharding(_mesh(some), SPLIT))
+
+
+def _mesh(some: Sequence[jax.Device]) -> Mesh:
+    # The axis over which a single run is split is there, of length 1: a member's step is then the single run's.
+    return Mesh(np.asarray(some).reshape(-1, 1), (MEMBERS, AXIS))
+
+
+def members_chunk(
+    parts: Parts, length: int, some: Sequence[jax.Device], members: Members, data: DeviceData
+) -> MembersChunk:
+    """Many steps of many members as one compiled program, the same one for equal arguments.
+
+    As many members at a time as fit in the devices' memory, which a program of a single one is compiled to find out.
+    """
+    known_length = devices.needs_known_length(some[0])
+    group = _group_size(parts, length, some, members, data) if known_length else 1
+    program = _program(parts, length, group, tuple(some), known_length)
+    return lambda members, data, begin, stop: program(members, data, np.int32(begin), np.int32(stop))
+
+
+def _group_size(
+    parts: Parts, length: int, some: Sequence[jax.Device], members: Members, data: DeviceData
+) -> int:
+    """How many members a device trains at a time."""
+    each = len(members.stands) // len(some)
+    free = devices.free_memory(some)
+    compiled = (
+        _program(parts, length, 1, tuple(some), True).lower(members, data, np.int32(0), np.int32(0)).compile()
+    )
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        return each
+    room = HEADROOM * free - analysis.output_size_in_bytes
+    return int(np.clip(room // max(analysis.temp_size_in_bytes, 1), 1, each))
+
+
+@functools.lru_cache(maxsize=32)
+def _program(parts: Parts, length: int, group: int, some: tuple[jax.Device, ...], known_length: bool) -> Any:
+    steps = devices.make_steps(parts, length, known_length)
+
+    def one(data: DeviceData, begin: Array, stop: Array, member: Members) -> tuple[Members, Metrics]:
+        going = member.diverged < 0
+        # Members that share operations share their steps as well: told apart in each, they would sort the data anew.
+        until = stop if known_length else jnp.where(going, stop, begin)
+        new, columns = steps(member.state.replace(step=begin), data, until)
+        measured = jnp.arange(length) < stop - begin
+        bad = jnp.any(jnp.stack([~jnp.isfinite(x) for x in columns.values()]), 0) & measured
+        # A state may be lost at the last step of the chunk, which its metrics, taken before, do not show.
+        lost = ~jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in _floats(new)]))
+        first = jnp.where(jnp.any(bad), begin + jnp.argmax(bad) + 1, stop).astype(jnp.int32)
+        falls = going & (jnp.any(bad) | lost)
+        keeps = going & ~falls
+        new = jax.tree.map(lambda a, b: jnp.where(keeps, a, b), new.replace(step=None), member.state)
+        stands = jnp.where(keeps, stop, member.stands)
+        return Members(new, stands, jnp.where(falls, first, member.diverged)), columns
+
+    def mine(members: Members, data: DeviceData, begin: Array, stop: Array) -> tuple[Members, Metrics]:
+        alone = functools.partial(one, data, begin, stop)
+        return jax.lax.map(alone, members) if group == 1 else jax.lax.map(alone, members, batch_size=group)
+
+    whole = PartitionSpec()
+    inputs = SPLIT, whole, whole, whole
+    return jax.jit(jax.shard_map(mine, mesh=_mesh(some), in_specs=inputs, out_specs=SPLIT, check_vma=False))
+
+
+def _floats(tree: Any) -> list[Array]:
+    return [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+
+
+def _chunks(
+    population: Population, chunk: MembersChunk, data: DeviceData, progress: bool
+) -> Iterator[Population]:
+    from tqdm.auto import tqdm
+
+    total = population.plan.total
+    bar = tqdm(total=total, initial=population.step, unit="step", dynamic_ncols=True, disable=not progress)
+    before: Population | None = None
+    with bar:
+        while population.step < total:
+            begin, stop = population.step, population.plan.stop(population.step)
+            members, columns = chunk(population.members, data, begin, stop)
+            if before is not None:
+                _show(bar, before)  # the devices are busy meanwhile
+            population = before = dataclasses.replace(
+                population, members=members, begin=begin, step=stop, columns=columns
+            )
+            yield population
+        if before is not None:
+            _show(bar, before)
+
+
+def _show(bar: Any, population: Population) -> None:
+    if bar.disable:
+        return
+    lost = int((population.diverged >= 0).sum())
+    bar.set_postfix_str(f"{len(population)} GANs" + (f", {lost} diverged" if lost else ""), refresh=False)
+    bar.update(population.step - bar.n)

@@ -1,0 +1,104 @@
+"""A population in a folder: trained there, saved, and gone on with to the same bits.
+
+The folder holds `config.json` with the members' configs, `checkpoints/` of all of them together, and `metrics.jsonl`,
+one object a chunk with a list for each metric, null for members that diverged. `gan_jax.load(folder, member=i)` takes
+one out.
+"""
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax import workdir
+from gan_jax.checkpoint import Checkpoints
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.loading import restored_population
+from gan_jax.parts import Facts, facts_of
+from gan_jax.population import Population, fit_population
+from gan_jax.report import read_rows
+from gan_jax.state import to_arrays
+from gan_jax.stopping import Stopped, signals
+from gan_jax.storage import locked, write_atomically
+
+
+def train_population(
+    folder: Path,
+    configs: Sequence[Config],
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    warn: Callable[[str], object],
+    show: Callable[[Population], object] = lambda population: None,
+) -> Population:
+    """Train in `folder` to the end, or go on there; returns the population at its end.
+
+    show: is given each chunk's population once it is done, and the one to begin with.
+
+    Raises:
+      UserError: for what cannot be trained, or a folder of another population.
+      Stopped: after a signal; what was done is saved.
+    """
+    facts = facts_of(images, labels, conditional=configs[0].conditional)
+    with _claimed(folder, configs, facts), Checkpoints(folder / "checkpoints", write=True) as checkpoints:
+        found = checkpoints.restore(warn)
+        start = None if found is None else restored_population(configs, facts, found[1], found[0])
+        if start is not None:
+            checkpoints.set_aside_after(start.step)
+            show(start)
+        rows = read_rows(folder / "metrics.jsonl", start.step if start else 0)
+        population = start
+        with signals() as received:
+            for population in fit_population(configs, images, labels, start=start):
+                rows.append(_row(population))
+                show(population)
+                if (
+                    received
+                    or population.plan.saves(population.step)
+                    or population.step == population.plan.total
+                ):
+                    checkpoints.save(_arrays(population), population.step)
+                    write_atomically(
+                        folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows)
+                    )
+                if received:
+                    break
+        assert population is not None
+        if population.step < population.plan.total:
+            raise Stopped(population, received[0])
+    return population
+
+
+def _row(population: Population) -> dict[str, Any]:
+    values = {
+        name: [None if math.isnan(x) else float(x) for x in row] for name, row in population.metrics.items()
+    }
+    return {"step": population.step, "epoch": population.plan.epoch(population.step), **values}
+
+
+def _arrays(population: Population) -> dict[str, np.ndarray]:
+    return to_arrays(jax.tree.map(lambda x: x[: len(population)], population.members))
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path, configs: Sequence[Config], facts: Facts) -> Iterator[None]:
+    """Hold the folder for this population alone. A new one then has its `config.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder / ".lock"):
+            if not (folder / "config.json").exists():
+                workdir.write_population_config(folder, configs, facts)
+            record = workdir.read(folder)
+            if record.alone or record.configs != tuple(configs) or record.facts != facts:
+                raise UserError(
+                    f"{folder} holds another run or population: give another --workdir, or the same values to go on."
+                )
+            yield
+    except BlockingIOError as error:
+        raise UserError(f"{folder} is in use: wait, or give another --workdir.") from error

@@ -1,0 +1,133 @@
+"""Comparisons: their statistics against simulation, and the command from end to end, interrupted and repeated."""
+
+import csv
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gan_jax
+from gan_jax import compare
+from gan_jax.comparison.spread import difference, spread
+from gan_jax.evaluation import Evaluator
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+RUN = ["--dataset=own.npz", "--model=mlp", "--no_spectral_norm", "--ema=0", "--batch_size=16", "--z_dim=8"]
+FLAGS = [*RUN, "--steps=12", "--log_every=4", "--checkpoint_every=4", "--seeds=3", "--num=80", "--workdir=c"]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "own.npz", images=rng.integers(0, 256, (500, 8, 8, 1), np.uint8))
+
+
+def test_spread_is_numpys() -> None:
+    found = spread([1.0, 2.0, 6.0])
+    assert found == (3, 3.0, pytest.approx(np.std([1, 2, 6], ddof=1)), 1.0, 6.0)
+    assert spread([4.0]) == (1, 4.0, None, 4.0, 4.0)
+    assert spread([]) is None
+
+
+@pytest.mark.parametrize("n", [4, 10])
+def test_an_interval_covers_the_true_difference_as_often_as_it_says(n: int) -> None:
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(300):
+        shared = 10 * rng.standard_normal(n)  # what both see, which pairing takes out
+        a, b = shared + rng.standard_normal(n) + 2, shared + rng.standard_normal(n)
+        low, high = difference(a, b).interval or (0, 0)
+        covered += low <= 2 <= high
+    assert 0.9 <= covered / 300 <= 0.99
+
+
+def test_few_seeds_have_no_interval_and_no_winner() -> None:
+    found = difference([1.0, 2.0], [3.0, 5.0])
+    assert (found.n, found.mean, found.interval, found.sign) == (2, -2.5, None, 0)
+    assert difference([1, 2, 3], [11, 12, 14]).sign == -1
+    assert difference([1, 2, 30], [11, 12, 3]).sign == 0
+
+
+def test_a_comparison_reports_every_member_and_goes_on_after_a_stop(
+    in_process: Command, own: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("compare", "--systems", "cross_entropy", "hinge", *FLAGS)
+    with monkeypatch.context() as patch:
+        patch.setattr(compare, "scores_of", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            in_process(*command)
+    assert (tmp_path / "c" / "cross_entropy" / "checkpoints" / "12").is_dir()
+    done = in_process(*command)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "c" / "results.json").read_text())
+    assert results["systems"].keys() == {"cross_entropy", "hinge"}
+    for system, found in results["systems"].items():
+        assert [member["config"]["seed"] for member in found["members"]] == [0, 1, 2]
+        for i, member in enumerate(found["members"]):
+            assert member["scores"]["frechet_distance"] > 0
+            gan = gan_jax.load(tmp_path / "c" / system, member=i)
+            assert gan.config.loss == member["config"]["loss"] == system
+            assert gan.step == 12
+        values = [member["scores"]["frechet_distance"] for member in found["members"]]
+        assert found["spread"]["frechet_distance"]["mean"] == pytest.approx(np.mean(values))
+    [pair] = results["differences"]
+    assert (pair["a"], pair["b"], pair["n"]) == ("cross_entropy", "hinge", 3)
+    rows = list(csv.DictReader((tmp_path / "c" / "results.csv").read_text().splitlines()))
+    assert [(row["system"], row["seed"]) for row in rows] == [
+        (system, str(seed)) for system in results["systems"] for seed in range(3)
+    ]
+    report = (tmp_path / "c" / "report.md").read_text()
+    assert report in done.stdout
+    assert "0 of 3" in report
+    assert "cross_entropy − hinge: " in report
+    for name in ("curves.png", "hinge/samples.png", "cross_entropy/samples.png"):
+        assert (tmp_path / "c" / name).stat().st_size > 500
+
+    evaluated = []
+    monkeypatch.setattr(Evaluator, "scores", lambda *args: evaluated.append(args))
+    assert in_process(*command).returncode == 0
+    assert json.loads((tmp_path / "c" / "results.json").read_text()) == results
+    assert not evaluated
+
+
+def test_options_are_varied_in_every_combination(in_process: Command, own: None, tmp_path: Path) -> None:
+    settings = compare.Options(
+        systems=("wgan_gp", "cross_entropy"),
+        vary=("beta1=0,0.5", "penalty=r1,r1+r2"),
+        seeds=2,
+        seed=5,
+        steps=3,
+    )
+    found = compare.systems_of(settings)
+    assert list(found)[:2] == ["wgan_gp beta1=0.0 penalty=r1", "wgan_gp beta1=0.0 penalty=r1+r2"]
+    assert len(found) == 8
+    for configs in found.values():
+        assert [config.seed for config in configs] == [5, 6]
+        assert {config.steps for config in configs} == {3}
+    assert found["wgan_gp beta1=0.5 penalty=r1"][0].d_steps == 5  # the preset's
+    assert found["cross_entropy beta1=0.5 penalty=r1"][0].loss == "cross_entropy"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--systems", "hing"], "unknown system 'hing'. Did you mean 'hinge'?"),
+        ([], "--systems is missing"),
+        (["--systems", "hinge", "hinge"], "names hinge twice"),
+        (["--systems", "hinge", "--vary", "learning=1"], "write NAME=VALUE,VALUE"),
+        (["--systems", "hinge", "--vary", "beta1=x"], "beta1 must be at least 0 and below 1"),
+        (["--systems", "hinge", "--vary", "seed=1,2"], "seeds are --seeds"),
+        (["--systems", "hinge", "--seeds=0"], "--seeds=0 is not allowed"),
+        (["--systems", "hinge", "--batch_size=0"], "--batch_size=0 is not allowed"),
+    ],
+)
+def test_bad_input_is_one_line(in_process: Command, tmp_path: Path, flags: list[str], words: str) -> None:
+    done = in_process("compare", *flags)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert words in line
+    assert not (tmp_path / "runs").exists()
