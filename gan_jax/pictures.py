@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+GAP = 2  # pixels between the images of a mosaic
+FEW_ROWS = 30  # of a log, whose points are marked: one alone makes no line
 
-def mosaic(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
+
+def mosaic(images: np.ndarray, columns: int | None = None, gap: int = GAP) -> np.ndarray:
     """Images uint8 [N, H, W, C] as one picture [rows·(H+gap)+gap, columns·(W+gap)+gap, C], on black.
 
     `columns` is ⌈√N⌉ unless given.
@@ -38,6 +41,7 @@ def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     """
     # Imported here: it takes half a second, which the start of a run should not wait for.
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9, 6), layout="constrained")
     figure.suptitle(textwrap.fill(title, 90, break_on_hyphens=False), fontsize=11)
@@ -45,11 +49,15 @@ def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     steps = [row["step"] for row in rows]
     names = {"d_loss": "D loss", "g_loss": "G loss"}
     names |= {name: name.replace("_", " ") for name in rows[-1] if name.endswith("_penalty")} if rows else {}
-    for axes, shown in ((losses, names), (scores, {"real_score": "on real", "fake_score": "on generated"})):
+    marker = "." if len(rows) < FEW_ROWS else None
+    judged = {"real_score": "on real", "fake_score": "on generated"}
+    for axes, shown, drawn in ((losses, names, []), (scores, judged, [0.5])):
         columns = {label: [row.get(name, math.nan) for row in rows] for name, label in shown.items()}
         for label, values in columns.items():
-            axes.plot(steps, values, label=label, linewidth=1)
-        axes.set_ylim(*limits(np.array(list(columns.values()))))
+            axes.plot(steps, values, label=label, linewidth=1, marker=marker)
+        low, high = limits(np.array(list(columns.values())))
+        if low is not None and high is not None:
+            axes.set_ylim(min([low, *(x - 0.02 for x in drawn)]), max([high, *(x + 0.02 for x in drawn)]))
         # Above the axes, where it hides no curve.
         axes.legend(
             loc="lower right",
@@ -60,6 +68,7 @@ def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
             borderpad=0.2,
         )
         axes.grid(alpha=0.3)
+    scores.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     scores.axhline(0.5, color="grey", linestyle="--", linewidth=1)
     losses.set_ylabel("loss")
     scores.set(xlabel="step", ylabel="D's mean score (½: cannot tell)")

@@ -441,6 +441,16 @@ def test_the_curve_is_the_logs_where_it_has_one(tmp_path: Path, evaluator: Evalu
     assert run.curve(evaluator, 0.5) == (name, [10], [7.0], 0.5)
 
 
+def test_interpolations_say_their_class(tmp_path: Path) -> None:
+    folder = save_run(tmp_path / "run", Config(model="mlp", conditional=True), (3,))
+    run = subjects.JudgedRun(folder, checkpoint=None, given=evaluate.Options(workdir=("run",)))
+    assert run.path_classes() == [0, 1, 2, 3, 4, 5]
+    axes = Figure().subplots()
+    picture._name_rows(axes, [4, 5], 28)
+    assert [text.get_text() for text in axes.texts] == ["class 4", "class 5"]
+    assert [text.get_position()[1] for text in axes.texts] == [16, 46]
+
+
 def test_interpolations_keep_the_noise_in_its_distribution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -709,6 +719,35 @@ def test_one_outlier_does_not_flatten_a_curve(values: list[float], floor: float,
     assert limits is not None
     assert limits[0] < min(*values, floor)
     assert top < limits[1] < 1.5 * top
+
+
+@pytest.mark.parametrize("values", [[0.6], [0.61, 0.83], [1.1, 1.2, 1.15], [0.7, 40.0], [3.0, 900.0]])
+def test_a_curves_ticks_are_plain_numbers_and_whole_steps(values: list[float]) -> None:
+    axes = Figure().subplots()
+    curve = picture.Curve(FRECHET, list(range(300, 300 + len(values))), values, None)
+    picture._draw_curve(axes, picture.Page("", "", [], None, [], curve, None))
+    low, high = axes.get_ylim()
+    worded = axes.yaxis.get_major_formatter()
+    shown = [worded(value) for value in axes.yaxis.get_majorticklocs() if low <= value <= high]
+    assert 1 <= len(shown) <= 7
+    assert all(re.fullmatch(r"[\d,.]+", text) for text in shown), shown
+    assert all(step == int(step) for step in axes.get_xticks())
+    assert axes.get_title().startswith("Fréchet distance (lower is better): 500 samples")
+
+
+@pytest.mark.parametrize("rows", [1, 5, 40])
+def test_the_losses_of_a_short_run_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **options: drawn.append(figure))
+    measured = {"d_loss": 1.0, "g_loss": 0.5, "real_score": 0.97, "fake_score": 0.9}
+    pictures.plot_losses([{"step": i, **measured} for i in range(rows)], tmp_path / "a.png", "a")
+    losses, judged = drawn[0].axes
+    assert (losses.lines[0].get_marker() == ".") == (rows < 30)
+    low, high = judged.get_ylim()
+    assert low < 0.5 < high  # where the line is of a D that cannot tell
+    assert all(step == int(step) for step in judged.get_xticks())
 
 
 def test_a_curve_without_values_has_no_limits() -> None:

@@ -114,7 +114,8 @@ def test_a_given_test_split_is_taken(tmp_path):
     images, test_images = _random(5, 8, 8), _random(1, 8, 8, seed=1)
     labels = {"labels": np.arange(5), "test_labels": np.array([3])}
     path = _npz(tmp_path / "a.npz", images=images, test_images=test_images, **labels)
-    assert data.held_out_note(path) is None
+    note = "5 images, stored as 8×8×1, in 5 classes. 1 more are for evaluation."
+    assert data.held_out_note(path) == note
     for split, expected, classes in (("train", images, range(5)), ("test", test_images, [3])):
         loaded, loaded_labels = data.load(path, split)
         np.testing.assert_array_equal(loaded[..., 0], expected)
@@ -288,7 +289,7 @@ def test_train_and_test_are_the_splits(tmp_path):
     for i, (split, name) in enumerate((split, name) for split in ("train", "test") for name in ("a", "b")):
         _save(tmp_path / "x" / split / name / "0.png", np.full((8, 8), i, np.uint8))
     _save(tmp_path / "x" / "valid" / "a" / "0.png", np.full((8, 8), 99, np.uint8))
-    assert data.held_out_note(tmp_path / "x") is None
+    assert str(data.held_out_note(tmp_path / "x")).endswith(" more are for evaluation.")
     for split, values in (("train", [0, 1]), ("test", [2, 3])):
         images, labels = data.load(tmp_path / "x", split)
         np.testing.assert_array_equal(images[:, 0, 0, 0], values)
@@ -595,7 +596,8 @@ def test_the_splits_are_apart_in_order_and_drawn_at_random(tmp_path):
     assert (np.diff(train) > 0).all()
     assert (np.diff(test) > 0).all()
     assert abs(test.mean() - 750) < 100  # 3 of its standard deviations: not those at either end
-    note = "200 of 1500 images, drawn by seed 0, are held out for evaluation."
+    note = "1500 images, stored as 8×8×1, without labels. "
+    note += "200 of them, drawn by seed 0, are held out for evaluation."
     assert data.held_out_note(path) == data.held_out_note(str(path)) == note
 
 
@@ -633,7 +635,8 @@ def test_both_splits_have_the_number_of_classes_of_the_whole_set(tmp_path):
         assert set(train) == {0, 1, 2}
         assert set(test) == {0, 1}
         assert data.held_out_note(path) == (
-            f"{len(test)} of {images} images, drawn by seed 0 within each class, are held out for evaluation."
+            f"{images} images, stored as 8×8×1, in 3 classes. "
+            f"{len(test)} of them, drawn by seed 0 within each class, are held out for evaluation."
         )
 
 
@@ -653,12 +656,16 @@ def test_of_a_folder_the_remedy_is_one_that_a_folder_has(tmp_path):
     assert "leave the labels out" not in message
 
 
-def test_of_a_folder_the_note_says_the_same(tmp_path):
-    for i in range(5):
-        _save(tmp_path / "x" / f"{i}.png", _random(8, 8))
-    assert data.held_out_note(tmp_path / "x") == (
-        "2 of 5 images, drawn by seed 0, are held out for evaluation."
-    )
+def test_of_a_folder_the_note_says_the_same_and_what_was_passed_over(tmp_path):
+    for i in range(4):
+        _save(tmp_path / "x" / "ab"[i % 2] / f"{i}.png", _random(8, 9))
+    note = "4 images, the first stored as 8×9×1, in 2 classes{}. "
+    note += "2 of them, drawn by seed 0 within each class, are held out for evaluation."
+    assert data.held_out_note(tmp_path / "x") == note.format("")
+    for name in ("a/4.webp", "b/5.bmp", "notes.txt", ".hidden"):
+        (tmp_path / "x" / name).write_bytes(b"x")
+    passed = "; 3 other files passed over, which are no PNG or JPEG"
+    assert data.held_out_note(tmp_path / "x") == note.format(passed)
 
 
 # ---- the cache ----

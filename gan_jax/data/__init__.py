@@ -61,15 +61,15 @@ def dataset_name(name: str | Path) -> str:
 
 
 def held_out_note(name: str | Path) -> str | None:
-    """A sentence that says so if the test split is held out of the images by us; None if it comes with them.
+    """A line on own images: how many of what kind there are, and which are held out; None for a registered name.
 
-    The images themselves are not read for it.
+    All that is read of them is their names or headers, their labels, and the first image of a folder.
 
     Raises:
       UserError: as `load`.
     """
     path = own_path(name)
-    return own.split_note(path) if path else None
+    return own.note(path) if path else None
 
 
 def own_path(name: str | Path) -> Path | None:

@@ -34,11 +34,19 @@ class Folder:
     path: Path
     files: Mapping[str, list[Path]]  # "images" and, if there is a test split, "test_images"
     labels: Mapping[str, list[int] | None]
+    passed_over: int = 0  # files of other types
 
     @property
     def counts(self) -> dict[str, int]:
         """The number of images in `images` and, if they are given, in `test_images`."""
         return {name: len(files) for name, files in self.files.items()}
+
+    def stored(self) -> str:
+        """The size of the first image, which the others need not have."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            shape = decode(self.files["images"][0], None, None).shape
+        return "the first stored as " + "×".join(map(str, shape))
 
     def is_plain(self, image_size: int | None, channels: int | None) -> bool:
         """False: each image must be decoded."""
@@ -115,6 +123,7 @@ def open_folder(path: Path) -> Folder:
             else [label for label, files in enumerate(classes.values()) for _ in files]
             for name, classes in found.items()
         },
+        sum(_others(root) for root in roots.values()),
     )
 
 
@@ -147,6 +156,19 @@ def _images(folder: Path, *, below: bool = True, seen: frozenset[str] = frozense
                 yield from _images(path, seen=seen | {real})
         elif path.suffix.lower() in SUFFIXES:
             yield path
+
+
+def _others(folder: Path, seen: frozenset[str] = frozenset()) -> int:
+    """How many files of other types are in the folder and below it."""
+    if (real := os.path.realpath(folder)) in seen:
+        return 0
+    count = 0
+    for path in _listed(folder):
+        if os.path.isdir(path):
+            count += _others(path, seen | {real})
+        else:
+            count += path.suffix.lower() not in SUFFIXES
+    return count
 
 
 def _listed(folder: Path) -> list[Path]:

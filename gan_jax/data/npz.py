@@ -32,6 +32,8 @@ class Npz:
 
     UNLABELLED: ClassVar = "leave the labels out"  # how to have no classes
 
+    passed_over: ClassVar = 0
+
     path: Path
     headers: Mapping[str, Header]
 
@@ -39,6 +41,10 @@ class Npz:
     def counts(self) -> dict[str, int]:
         """The number of images in `images` and, if they are given, in `test_images`."""
         return {name: self.headers[name][0][0] for name in ("images", "test_images") if name in self.headers}
+
+    def stored(self) -> str:
+        """The size of the images in the file."""
+        return "stored as " + "×".join(map(str, _shape(self.headers["images"])))
 
     def is_plain(self, image_size: int | None, channels: int | None) -> bool:
         """Whether the images can be taken as they are."""

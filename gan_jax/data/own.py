@@ -44,15 +44,25 @@ def load_own(path: Path, split: str, image_size: int | None, channels: int | Non
     return arrays["images"][index], None if labels is None else labels[index]
 
 
-def split_note(path: Path) -> str | None:
-    """A sentence if the test split of the images at `path` is held out of them, else None."""
+def note(path: Path) -> str:
+    """What the images at `path` are as they are stored, what was passed over, and whether we hold out a test split."""
     source = _open(path)
-    if "test_images" in source.counts:
-        return None
     labels = source.read_labels()
+    said = f"{source.counts['images']} images, {source.stored()}"
+    said += (
+        ", without labels" if labels is None else f", in {_counted(len(np.unique(labels)), 'class', 'es')}"
+    )
+    if source.passed_over:
+        said += f"; {_counted(source.passed_over, 'other file')} passed over, which are no PNG or JPEG"
+    if "test_images" in source.counts:
+        return f"{said}. {source.counts['test_images']} more are for evaluation."
     num = len(_held_out(source, labels))
     drawn = f"drawn by seed {HOLD_OUT_SEED}{'' if labels is None else ' within each class'}"
-    return f"{num} of {source.counts['images']} images, {drawn}, are held out for evaluation."
+    return f"{said}. {num} of them, {drawn}, are held out for evaluation."
+
+
+def _counted(number: int, noun: str, plural: str = "s") -> str:
+    return f"{number} {noun}{plural if number != 1 else ''}"
 
 
 def _held_out(source: Npz | Folder, labels: np.ndarray | None) -> np.ndarray:

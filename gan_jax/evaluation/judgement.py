@@ -42,6 +42,7 @@ def judge(subject: JudgedRun | JudgedFile, evaluators: list[Evaluator]) -> Judge
         neighbours=rows,
         curve=_curve(subject, first, scores),
         interpolations=subject.interpolations(first.seed) if isinstance(subject, JudgedRun) else None,
+        classes=subject.path_classes() if isinstance(subject, JudgedRun) else None,
     )
     report: dict[str, Any] = {
         "gan_jax": __version__,

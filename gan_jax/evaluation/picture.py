@@ -25,7 +25,7 @@ class ImageRow(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A score, called `name`, over the steps of a run; and its floor, if it is known."""
+    """A Fréchet distance, called `name` in full, over the steps of a run; and its floor, if it is known."""
 
     name: str
     steps: list[int]
@@ -50,6 +50,7 @@ class Page(NamedTuple):
     neighbours: list[ImageRow]
     curve: Curve | None
     interpolations: np.ndarray | None
+    classes: list[int] | None = None  # of a conditional run's interpolations, row by row
 
 
 def save(page: Page, path: Path) -> None:
@@ -72,7 +73,15 @@ def save(page: Page, path: Path) -> None:
         axes = parts[2].subplots()
         _draw_image(axes, pictures.mosaic(page.interpolations, COLUMNS))
         axes.set_title("Interpolations: each row from one latent to another", fontsize=10)
+        _name_rows(axes, page.classes or [], page.interpolations.shape[1])
     figure.savefig(path, dpi=120, format="png")
+
+
+def _name_rows(axes: Any, classes: list[int], height: int) -> None:
+    """The class of each row of a mosaic of images of this height, at its left."""
+    for row, label in enumerate(classes):
+        centre = pictures.GAP + row * (height + pictures.GAP) + height / 2
+        axes.text(-pictures.GAP, centre, f"class {label}", ha="right", va="center", fontsize=9)
 
 
 def _draw_numbers(figure: Any, page: Page) -> None:
@@ -141,8 +150,23 @@ def curve_limits(curve: Curve) -> tuple[float, float] | None:
     return float(0.7 * shown.min()), float(1.4 * shown[shown <= OUTLYING * np.median(values)].max())
 
 
+def _ticks(ratio: float) -> tuple[float, ...]:
+    """Which multiples of a power of ten are labelled on an axis whose upper limit is so many times its lower."""
+    if ratio < 5:
+        return (1, 1.5, 2, 3, 4, 6, 8)
+    return (1, 2, 5) if ratio < 30 else (1, 3) if ratio < 300 else (1,)
+
+
+def _curve_title(name: str) -> str:
+    """METRIC/NETWORK/10k-test in words."""
+    network, protocol = name.partition("/")[2].rsplit("/", 1)
+    return f"Fréchet distance (lower is better): {protocol.split('-')[0]} samples,\nfeatures of {network}"
+
+
 def _draw_curve(axes: Any, page: Page) -> None:
     assert page.curve is not None
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
     name, steps, values, floor = page.curve
     limits = curve_limits(page.curve)
     axes.plot(steps, values, marker=".", label="samples")
@@ -153,7 +177,12 @@ def _draw_curve(axes: Any, page: Page) -> None:
         axes.set_ylim(*limits)
         beyond = [step for step, value in zip(steps, values, strict=True) if value > limits[1]]
         axes.plot(beyond, [limits[1] / 1.1] * len(beyond), "^", color="C0", markersize=5)
-    axes.set_title(name, fontsize=8)
+        # Left to itself, a log axis labels its ticks 6×10⁻¹.
+        axes.yaxis.set_major_locator(LogLocator(subs=_ticks(limits[1] / limits[0])))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+    axes.set_title(_curve_title(name), fontsize=8)
     axes.set_xlabel("training step", fontsize=8)
     axes.tick_params(labelsize=8, which="both")
     axes.grid(alpha=0.3, which="both")

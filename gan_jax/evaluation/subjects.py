@@ -61,6 +61,11 @@ class JudgedRun:
         labels = self.gan.classes(num)
         return None if labels is None else np.asarray(labels)
 
+    def path_classes(self) -> list[int] | None:
+        """The class of each row of `interpolations`; None for a run without labels."""
+        labels = self.labels(PATHS)
+        return None if labels is None else labels.tolist()
+
     def interpolations(self, seed: int) -> np.ndarray:
         """`PATHS` rows of images between two latents each, the noise of each step distributed as in training."""
         z = self.gan.latents(2 * PATHS, seed)
