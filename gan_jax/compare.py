@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from gan_jax import cli, data, options, report
-from gan_jax.comparison.results import Entry, write
+from gan_jax.comparison.results import Scored, write
 from gan_jax.comparison.scoring import scores_of
 from gan_jax.config import PRESETS, Config
 from gan_jax.errors import UserError, nearest
@@ -145,7 +145,7 @@ def compare(options_: Options) -> Path:
         f"{len(systems)} systems × {count} seeds on {data.dataset_name(first.dataset)}, in {folder}",
         flush=True,
     )
-    entries: dict[str, Entry] = {}
+    entries: dict[str, Scored] = {}
     total = sum(plan.total * count for plan in plans.values())
     with tqdm(total=total, unit="step", unit_scale=True, disable=None, dynamic_ncols=True) as bar:
         for label, configs in systems.items():

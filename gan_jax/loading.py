@@ -13,10 +13,11 @@ from gan_jax.config import Config
 from gan_jax.devices import AXIS
 from gan_jax.errors import UserError
 from gan_jax.gan import Gan
+from gan_jax.members import Members, first_members
 from gan_jax.options import CHECKPOINT, PATH, converted
 from gan_jax.parts import Facts, build
 from gan_jax.plan import plan
-from gan_jax.population import Members, Population, first_members, prepare_population
+from gan_jax.population import Population, prepare_population
 
 
 def restored(config: Config, facts: Facts, arrays: Mapping[str, np.ndarray]) -> Gan:

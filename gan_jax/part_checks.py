@@ -50,7 +50,7 @@ def nets(model: str, spec: Spec) -> Networks:
     return made
 
 
-def check(config: Config, parts: "Parts", spec: Spec) -> None:
+def check_parts(config: Config, parts: "Parts", spec: Spec) -> None:
     """Raises `UserError` for parts that are not what they must be, or deaf to what the config asks of them."""
     if not isinstance(parts.objective, Objective) or not all(map(callable, parts.objective)):
         raise UserError(

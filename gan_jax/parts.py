@@ -141,5 +141,5 @@ def build(
         grad_clip=bool(config.grad_clip),
         axis=axis,
     )
-    part_checks.check(config, parts, spec)
+    part_checks.check_parts(config, parts, spec)
     return parts

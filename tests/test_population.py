@@ -13,6 +13,7 @@ import pytest
 
 import gan_jax
 from gan_jax import devices, population, population_run
+from gan_jax import members as members_
 from gan_jax.config import Config
 from gan_jax.errors import Diverged, UserError
 from gan_jax.gan import Gan
@@ -111,7 +112,7 @@ def test_members_that_share_operations_have_its_values(
     config = small(steps=7, loss="wasserstein", penalty=("r1",), d_steps=2, ema=0.9)
     taken_in_turn = last(members(config))
     monkeypatch.setattr(devices, "needs_known_length", lambda device: True)
-    monkeypatch.setattr(population, "_group_size", lambda *args: group)
+    monkeypatch.setattr(members_, "_group_size", lambda *args: group)
     together = last(members(config))
     for i in range(3):
         first, second = to_arrays(taken_in_turn[i].state), to_arrays(together[i].state)
@@ -131,8 +132,8 @@ def test_members_that_share_operations_do_not_sort_the_data_at_every_step(
     begun = [gan_jax.state.init(parts, n, i, len(IMAGES)) for i, n in enumerate(numbers)]
     stacked = jax.tree.map(lambda *x: jax.numpy.stack(x), *begun).replace(step=None)
     zeros = jax.numpy.zeros(4, jax.numpy.int32)
-    program = population._program(parts, 5, 4, tuple(jax.devices()), True)
-    text = str(jax.make_jaxpr(program)(population.Members(stacked, zeros, zeros - 1), (IMAGES, None), 0, 5))
+    program = members_.members_program(parts, 5, 4, tuple(jax.devices()), True)
+    text = str(jax.make_jaxpr(program)(members_.Members(stacked, zeros, zeros - 1), (IMAGES, None), 0, 5))
     assert "sort[" in text
     assert text.index("cond[") < text.index("sort[")
 
@@ -238,13 +239,13 @@ def test_the_groups_fit_in_memory(small: Small, monkeypatch: pytest.MonkeyPatch)
     config = small(steps=5)
     monkeypatch.setattr(devices, "needs_known_length", lambda device: True)
     sizes = []
-    program = population._program
+    program = members_.members_program
 
     def spy(parts: Any, length: int, group: int, *rest: Any) -> Any:
         sizes.append(group)
         return program(parts, length, group, *rest)
 
-    monkeypatch.setattr(population, "_program", spy)
+    monkeypatch.setattr(members_, "members_program", spy)
     for free, expected in ((1e12, 6), (1e6, 1)):
         monkeypatch.setattr(devices, "free_memory", lambda some, free=free: free)
         sizes.clear()

@@ -12,17 +12,17 @@ import jax
 import numpy as np
 
 from gan_jax import __version__, config
-from gan_jax.comparison.scoring import Entry
+from gan_jax.comparison.scoring import Scored
 from gan_jax.comparison.spread import Difference, difference, spread
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.evaluation.scores import heading
 from gan_jax.storage import replacing, write_atomically
 
-FRECHET = "frechet_distance"
-MODES = "classes_found"
+COMPARED = "frechet_distance"  # the metric by which pairs of systems are
+FOUND = "classes_found"
 
 
-def write(folder: Path, entries: Mapping[str, Entry], evaluator: Evaluator, *, dataset: str) -> None:
+def write(folder: Path, entries: Mapping[str, Scored], evaluator: Evaluator, *, dataset: str) -> None:
     """Write all of it into the folder of the comparison."""
     pairs = {(a, b): _difference(entries[a], entries[b]) for a, b in itertools.combinations(entries, 2)}
     write_atomically(folder / "results.json", json.dumps(_json(entries, pairs, evaluator), indent=2) + "\n")
@@ -31,16 +31,18 @@ def write(folder: Path, entries: Mapping[str, Entry], evaluator: Evaluator, *, d
     write_atomically(folder / "report.md", _report(entries, pairs, evaluator, dataset))
 
 
-def _difference(a: Entry, b: Entry) -> Difference:
+def _difference(a: Scored, b: Scored) -> Difference:
     """Of the Fréchet distances, over the seeds at which neither diverged."""
     both = [
-        (x[FRECHET], y[FRECHET]) for x, y in zip(a.scores, b.scores, strict=True) if x and y and FRECHET in x
+        (x[COMPARED], y[COMPARED])
+        for x, y in zip(a.scores, b.scores, strict=True)
+        if x and y and COMPARED in x
     ]
     return difference([x for x, _ in both], [y for _, y in both])
 
 
 def _json(
-    entries: Mapping[str, Entry], pairs: Mapping[tuple[str, str], Difference], evaluator: Evaluator
+    entries: Mapping[str, Scored], pairs: Mapping[tuple[str, str], Difference], evaluator: Evaluator
 ) -> dict[str, Any]:
     return {
         "gan_jax": __version__,
@@ -62,16 +64,16 @@ def _json(
             for label, entry in entries.items()
         },
         "differences": [
-            {"a": a, "b": b, "metric": FRECHET, **found._asdict()} for (a, b), found in pairs.items()
+            {"a": a, "b": b, "metric": COMPARED, **found._asdict()} for (a, b), found in pairs.items()
         ],
     }
 
 
-def _metrics(entry: Entry) -> list[str]:
+def _metrics(entry: Scored) -> list[str]:
     return list(next((scores for scores in entry.scores if scores), {}))
 
 
-def _csv(entries: Mapping[str, Entry]) -> str:
+def _csv(entries: Mapping[str, Scored]) -> str:
     metrics = list(dict.fromkeys(metric for entry in entries.values() for metric in _metrics(entry)))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -83,7 +85,7 @@ def _csv(entries: Mapping[str, Entry]) -> str:
 
 
 def _report(
-    entries: Mapping[str, Entry],
+    entries: Mapping[str, Scored],
     pairs: Mapping[tuple[str, str], Difference],
     evaluator: Evaluator,
     dataset: str,
@@ -121,12 +123,12 @@ def _cell(values: list[float]) -> str:
     return f"{found.mean:.4g}{sd}{extent}"
 
 
-def _collapsed(entry: Entry, floors: Mapping[str, float]) -> str:
+def _collapsed(entry: Scored, floors: Mapping[str, float]) -> str:
     """How many members lack a class that real images have."""
-    if MODES not in floors:
+    if FOUND not in floors:
         return "–"
     alive = [scores for scores in entry.scores if scores]
-    return f"{sum(scores[MODES] < floors[MODES] for scores in alive)} of {len(alive)}"
+    return f"{sum(scores[FOUND] < floors[FOUND] for scores in alive)} of {len(alive)}"
 
 
 def _sentences(pairs: Mapping[tuple[str, str], Difference]) -> list[str]:
@@ -148,7 +150,7 @@ def _sentences(pairs: Mapping[tuple[str, str], Difference]) -> list[str]:
     return lines
 
 
-def plot_curves(entries: Mapping[str, Entry], path: Path, title: str) -> None:
+def plot_curves(entries: Mapping[str, Scored], path: Path, title: str) -> None:
     """Both losses of each system over the steps, as a mean with a band from the least to the greatest seed."""
     from matplotlib.figure import Figure
 

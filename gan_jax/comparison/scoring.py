@@ -15,7 +15,7 @@ from gan_jax.storage import replacing, write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class Scored:
     """A system in a comparison.
 
     configs: its members', as JSON. diverged: the step of each, or −1. scores: of each member by metric, empty for those
@@ -32,7 +32,7 @@ class Entry:
 PER_MEMBER = 8  # samples in the grid
 
 
-def scores_of(population: Population, evaluator: Evaluator, folder: Path) -> Entry:
+def scores_of(population: Population, evaluator: Evaluator, folder: Path) -> Scored:
     """Score each member's samples, those that `gan_jax.evaluate` draws, and draw a grid of a few."""
     key = {"step": population.step, "protocol": evaluator.name("scores"), "network": evaluator.network.sha256}
     path = folder / "scores.json"
@@ -55,7 +55,7 @@ def scores_of(population: Population, evaluator: Evaluator, folder: Path) -> Ent
     with replacing(folder / "samples.png") as new:
         pictures.grid(grid, PER_MEMBER).save(new, "PNG")
     log = read_rows(folder / "metrics.jsonl", population.step)
-    return Entry(population, population.diverged.tolist(), scores, log, grid)
+    return Scored(population, population.diverged.tolist(), scores, log, grid)
 
 
 def _read(path: Path, key: dict[str, Any]) -> list[dict[str, float]]:

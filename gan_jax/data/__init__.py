@@ -69,7 +69,7 @@ def held_out_note(name: str | Path) -> str | None:
       UserError: as `load`.
     """
     path = own_path(name)
-    return own.note(path) if path else None
+    return own.split_note(path) if path else None
 
 
 def own_path(name: str | Path) -> Path | None:

@@ -44,7 +44,7 @@ def load_own(path: Path, split: str, image_size: int | None, channels: int | Non
     return arrays["images"][index], None if labels is None else labels[index]
 
 
-def note(path: Path) -> str:
+def split_note(path: Path) -> str:
     """What the images at `path` are as they are stored, what was passed over, and whether we hold out a test split."""
     source = _open(path)
     labels = source.read_labels()

@@ -1,0 +1,130 @@
+"""Members of a population: their states, spread over devices, and the one program that trains them all."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gan_jax import devices, state
+from gan_jax.config import Config
+from gan_jax.devices import AXIS, DeviceData
+from gan_jax.parts import Parts
+from gan_jax.plan import Plan
+from gan_jax.state import GanState
+from gan_jax.step import Metrics
+
+MEMBERS = "members"  # the mesh's axis over which they spread
+BY_MEMBER = PartitionSpec(MEMBERS)
+HEADROOM = 0.8  # of a device's free memory, for a group of members
+
+
+class Members(NamedTuple):
+    """What training changes, every array [M, ...].
+
+    state: theirs, without `step`, which they share. stands: the step at which each state is. diverged: the step at
+    which each one's numbers stopped being finite, or −1; its state is then that of the chunk before, and stays.
+    """
+
+    state: GanState
+    stands: Array
+    diverged: Array
+
+
+# (members, data, begin, stop) -> (members at step `stop`, each step's metrics [M, length])
+MembersChunk = Callable[[Members, DeviceData, int, int], tuple[Members, Metrics]]
+
+
+def first_members(configs: Sequence[Config], parts: Parts, course: Plan, num_images: int) -> Members:
+    """The members before the first step."""
+    # One after the other and not by vmap: it is the single run's program, and so its bits.
+    numbers = [state.hyperparams(config, course.total) for config in configs]
+    begun = [state.init(parts, n, c.seed, num_images) for n, c in zip(numbers, configs, strict=True)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *begun).replace(step=None)
+    zeros = jnp.zeros(len(configs), jnp.int32)
+    return Members(stacked, zeros, zeros - 1)
+
+
+def spread_over(members: Members, count: int, some: Sequence[jax.Device]) -> Members:
+    """The members over the devices, as many on each: the last is repeated where they do not divide."""
+    index = np.minimum(np.arange(-(-count // len(some)) * len(some)), count - 1)
+    return jax.device_put(jax.tree.map(lambda x: x[index], members), NamedSharding(mesh_of(some), BY_MEMBER))
+
+
+def mesh_of(some: Sequence[jax.Device]) -> Mesh:
+    """The devices, each with members of its own."""
+    # The axis over which a single run is split is there, of length 1: a member's step is then the single run's.
+    return Mesh(np.asarray(some).reshape(-1, 1), (MEMBERS, AXIS))
+
+
+def members_chunk(
+    parts: Parts, length: int, some: Sequence[jax.Device], members: Members, data: DeviceData
+) -> MembersChunk:
+    """Many steps of many members as one compiled program, the same one for equal arguments.
+
+    As many members at a time as fit in the devices' memory, which a program of a single one is compiled to find out.
+    """
+    known_length = devices.needs_known_length(some[0])
+    group = _group_size(parts, length, some, members, data) if known_length else 1
+    program = members_program(parts, length, group, tuple(some), known_length)
+    return lambda members, data, begin, stop: program(members, data, np.int32(begin), np.int32(stop))
+
+
+def _group_size(
+    parts: Parts, length: int, some: Sequence[jax.Device], members: Members, data: DeviceData
+) -> int:
+    """How many members a device trains at a time."""
+    each = len(members.stands) // len(some)
+    free = devices.free_memory(some)
+    compiled = (
+        members_program(parts, length, 1, tuple(some), True)
+        .lower(members, data, np.int32(0), np.int32(0))
+        .compile()
+    )
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        return each
+    room = HEADROOM * free - analysis.output_size_in_bytes
+    return int(np.clip(room // max(analysis.temp_size_in_bytes, 1), 1, each))
+
+
+@functools.lru_cache(maxsize=32)
+def members_program(
+    parts: Parts, length: int, group: int, some: tuple[jax.Device, ...], known_length: bool
+) -> Any:
+    """The program of `members_chunk`, for groups of so many members."""
+    steps = devices.make_steps(parts, length, known_length)
+
+    def one(data: DeviceData, begin: Array, stop: Array, member: Members) -> tuple[Members, Metrics]:
+        going = member.diverged < 0
+        # Members that share operations share their steps as well: told apart in each, they would sort the data anew.
+        until = stop if known_length else jnp.where(going, stop, begin)
+        new, columns = steps(member.state.replace(step=begin), data, until)
+        measured = jnp.arange(length) < stop - begin
+        bad = jnp.any(jnp.stack([~jnp.isfinite(x) for x in columns.values()]), 0) & measured
+        # A state may be lost at the last step of the chunk, which its metrics, taken before, do not show.
+        lost = ~jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in _floats(new)]))
+        first = jnp.where(jnp.any(bad), begin + jnp.argmax(bad) + 1, stop).astype(jnp.int32)
+        falls = going & (jnp.any(bad) | lost)
+        keeps = going & ~falls
+        new = jax.tree.map(lambda a, b: jnp.where(keeps, a, b), new.replace(step=None), member.state)
+        stands = jnp.where(keeps, stop, member.stands)
+        return Members(new, stands, jnp.where(falls, first, member.diverged)), columns
+
+    def mine(members: Members, data: DeviceData, begin: Array, stop: Array) -> tuple[Members, Metrics]:
+        alone = functools.partial(one, data, begin, stop)
+        return jax.lax.map(alone, members) if group == 1 else jax.lax.map(alone, members, batch_size=group)
+
+    whole = PartitionSpec()
+    inputs = BY_MEMBER, whole, whole, whole
+    return jax.jit(
+        jax.shard_map(mine, mesh=mesh_of(some), in_specs=inputs, out_specs=BY_MEMBER, check_vma=False)
+    )
+
+
+def _floats(tree: Any) -> list[Array]:
+    return [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
