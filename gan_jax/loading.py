@@ -15,16 +15,17 @@ from gan_jax.errors import UserError
 from gan_jax.gan import Gan
 from gan_jax.members import Members, first_members
 from gan_jax.options import CHECKPOINT, PATH, converted
-from gan_jax.parts import Facts, build
-from gan_jax.plan import plan
+from gan_jax.parts import Facts, Parts, build
+from gan_jax.plan import Plan, plan
 from gan_jax.population import Population, prepare_population
 
 
-def restored(config: Config, facts: Facts, arrays: Mapping[str, np.ndarray]) -> Gan:
+def restored(
+    config: Config, parts: Parts, course: Plan, num_images: int, arrays: Mapping[str, np.ndarray]
+) -> Gan:
     """The Gan of a checkpoint's arrays. Raises `UserError` if they are not a state of this config."""
-    parts, course = build(config, facts.image_shape, facts.num_classes, AXIS), plan(config, facts.num_images)
     numbers = state.hyperparams(config, course.total)
-    like = jax.eval_shape(lambda: state.init(parts, numbers, config.seed, facts.num_images))
+    like = jax.eval_shape(lambda: state.init(parts, numbers, config.seed, num_images))
     return Gan(config, parts, state.from_arrays(like, arrays), course)
 
 
@@ -62,7 +63,9 @@ def load(
     step, arrays = _newest(folder, checkpoint, warn)
     try:
         if record.alone:
-            return restored(record.configs[0], record.facts, arrays)
+            config, facts = record.config, record.facts
+            parts = build(config, facts.image_shape, facts.num_classes, AXIS)
+            return restored(config, parts, plan(config, facts.num_images), facts.num_images, arrays)
         return restored_population(record.configs, record.facts, arrays, step)[member or 0]
     except UserError as error:
         raise UserError(f"checkpoint {step} does not fit {folder / 'config.json'}: {error}.") from error

@@ -25,10 +25,11 @@ from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.gan import Gan
 from gan_jax.loading import restored
 from gan_jax.loop import Loop, draw_grid, read_grid
-from gan_jax.parts import Facts, facts_of
+from gan_jax.parts import Parts, facts_of
+from gan_jax.plan import Plan
 from gan_jax.report import Report
 from gan_jax.stopping import Stopped, signals
-from gan_jax.training import fit, prepare
+from gan_jax.training import iterate, prepare
 
 
 def train(config: Config) -> Path:
@@ -43,19 +44,19 @@ def train(config: Config) -> Path:
     images, labels = data.load(config.dataset, "train", config.data_dir, **own)
     note = data.held_out_note(config.dataset)
     facts = facts_of(images, labels, conditional=config.conditional)
-    _, plan = prepare(config, facts)
+    parts, plan = prepare(config, facts)
     evaluator = _evaluator(config) if config.eval_every else None
     with (
         workdir.claim(config, facts) as folder,
         Checkpoints(folder / "checkpoints", write=True, keep_every=config.keep_every) as checkpoints,
     ):
-        start = _start(config, facts, checkpoints, folder)
+        start = _start(config, parts, plan, facts.num_images, checkpoints)
         workdir.write_config(folder, config, facts)
         report.save_grid(folder / "real.png", images[: generate.COLUMNS**2])
         _announce(config, start, plan.total, folder, note)
         with Report(folder, config, plan, start.step if start else 0) as log, signals() as received:
             try:
-                chunks = fit(config, images, labels, start=start)
+                chunks = iterate(config, parts, plan, images, labels, start)
                 gan = _run(chunks, start, Loop(checkpoints, log, evaluator), received)
             except Diverged as error:
                 raise Diverged(f"{error}; {_last_good(checkpoints)}") from error
@@ -99,12 +100,12 @@ def _evaluator(config: Config) -> Evaluator:
     return evaluator
 
 
-def _start(config: Config, facts: Facts, checkpoints: Checkpoints, folder: Path) -> Gan | None:
+def _start(config: Config, parts: Parts, plan: Plan, num_images: int, checkpoints: Checkpoints) -> Gan | None:
     """The newest checkpoint's Gan; None if there is none."""
     found = checkpoints.restore(report.warn)
     if found is None:
         return None
-    gan = restored(config, facts, found[1])
+    gan = restored(config, parts, plan, num_images, found[1])
     if gan.step > gan.plan.total:
         raise UserError(
             f"the run in this workdir is at step {gan.step}, past the {gan.plan.total} asked for: "

@@ -53,6 +53,19 @@ def fit(
     """
     images, labels = images_of(config, images, labels)
     parts, course = prepare(config, facts_of(images, labels, conditional=config.conditional))
+    return iterate(config, parts, course, images, labels, start, progress)
+
+
+def iterate(
+    config: Config,
+    parts: Parts,
+    course: Plan,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    start: Gan | None,
+    progress: bool = False,
+) -> Iterator[Gan]:
+    """`fit`, of the parts and the course that `prepare` gave for these images and labels."""
     some = jax.devices()
     chunk = devices.chunk(parts, course.length, some)
     begin = _begin(config, parts, course, len(images), start)

@@ -137,13 +137,15 @@ def _write_originals(folder, seed=0, sizes=(50, 20)):
 def _tiny_entry(folder, url=CLOSED, **more):
     """The registry's entry for the files in `folder`, as they are now."""
     sha256 = _told(folder, FILES, url)
-    return functools.partial(prepared.load, "tiny", originals.Originals("MNIST", url, sha256, **more))
+    return functools.partial(
+        prepared.load_prepared, "tiny", originals.Originals("MNIST", url, sha256, **more)
+    )
 
 
 def _tiny_cifar(archive):
     sha256 = _told(archive.parent, [archive.name], CLOSED)
     entry = originals.Originals("Cifar10", CLOSED, sha256, parse=originals.from_cifar)
-    return functools.partial(prepared.load, "tiny", entry)
+    return functools.partial(prepared.load_prepared, "tiny", entry)
 
 
 def _told(folder, files, url):

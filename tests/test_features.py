@@ -51,7 +51,7 @@ def digits():
 
 def shipped(name):
     path = features.ASSETS / f"{name}_classifier.npz"
-    return features.network_of(name, path, (28, 28, 1), features.SHIPPED[name].file)
+    return features.network_of(f"{name}-classifier", path, (28, 28, 1), features.SHIPPED[name].file)
 
 
 @pytest.fixture(scope="module")

@@ -313,7 +313,9 @@ def test_the_images_are_hashed_and_the_nets_built_once(
         (train, "facts_of"), (training, "facts_of"), (train, "prepare"), (training, "prepare"),
     ):  # fmt: skip
         found = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *args, f=found, n=name: calls.append(n) or f(*args))
+        monkeypatch.setattr(
+            module, name, lambda *args, f=found, n=name, **kw: calls.append(n) or f(*args, **kw)
+        )
     done = in_process("train", *MLP, "--loss=hinge", "--steps=1")
     assert done.returncode == 0, done.stderr
     assert sorted(calls) == ["facts_of", "prepare"]
