@@ -613,7 +613,9 @@ def test_each_class_gives_its_share_and_keeps_an_image(counts, seed):
     taken = np.bincount(labels[index], minlength=labels.max() + 1)[::3]
     assert (taken < np.array(counts)).all()
     if len(index) == len(labels) // 2 and min(counts) > 2:
-        assert (np.abs(taken - np.array(counts) / 2) <= 1).all()
+        # A class's own rounding is below one image, and so is each class's part in where the line is drawn.
+        shares = np.array(counts) / len(labels)
+        assert (np.abs(taken - np.array(counts) / 2) <= 1 + len(counts) * shares).all()
 
 
 def test_a_class_of_few_images_gives_none_or_one_and_on_average_its_share():

@@ -96,7 +96,7 @@ def test_the_same_by_the_commands(
     monkeypatch.setattr(page, "make", Judged)
     (tmp_path / "mine.py").write_text(PLUGIN)
     own_data = ("--dataset=own.npz", "--loss=soft_hinge", "--model=mlp", "--steps=30", "--batch_size=16")
-    assert "200 of 1000 images" in done("train", *own_data, "--workdir=w")
+    assert "200 of them, drawn by seed 0" in done("train", *own_data, "--workdir=w")
     assert json.loads((tmp_path / "w" / "config.json").read_text())["loss"] == "soft_hinge"
     done("sample", "--workdir=w", "--num=5", "--seed=1", "--out=a.npz")
     with np.load("a.npz") as file:

@@ -195,7 +195,7 @@ def test_chunk_length_changes_no_bit(
 ) -> None:
     config = small(ema=0.9)
     first, metrics = run(config, images, 12, length=12)
-    monkeypatch.setattr(devices, "_needs_known_length", lambda device: known_length)
+    monkeypatch.setattr(devices, "needs_known_length", lambda device: known_length)
     second, other = run(config, images, 12, length=5)
     for a, b in zip(leaves(first), leaves(second), strict=True):
         np.testing.assert_array_equal(a, b)
