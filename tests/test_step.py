@@ -194,8 +194,9 @@ def test_chunk_length_changes_no_bit(
     small: Small, images: jax.Array, known_length: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = small(ema=0.9)
-    first, metrics = run(config, images, 12, length=12)
+    # Of one way: the two are two programs, which the compiler's optimizations may round differently.
     monkeypatch.setattr(devices, "needs_known_length", lambda device: known_length)
+    first, metrics = run(config, images, 12, length=12)
     second, other = run(config, images, 12, length=5)
     for a, b in zip(leaves(first), leaves(second), strict=True):
         np.testing.assert_array_equal(a, b)
