@@ -29,6 +29,7 @@ from gan_jax.parts import facts_of
 from gan_jax.population import Population, prepare_population
 from gan_jax.population_run import train_population
 from gan_jax.stopping import Stopped
+from gan_jax.training import images_of
 from gan_jax.workdir import worded
 
 
@@ -133,12 +134,16 @@ def compare(options_: Options) -> Path:
     first = next(iter(systems.values()))[0]
     folder = Path(options_.workdir) if isinstance(options_.workdir, str) else _default_folder(options_, first)
     folder = folder.expanduser()
-    own = {"image_size": first.image_size, "channels": first.channels}
-    images, labels = data.load(first.dataset, "train", first.data_dir, **own)
+    images, labels = images_of(first)
     facts = facts_of(images, labels, conditional=first.conditional)
     plans = {label: prepare_population(configs, facts)[1] for label, configs in systems.items()}
     evaluator = evaluator_for(
-        first.dataset, first.data_dir, **own, num=options_.num, progress=lambda x, title: x
+        first.dataset,
+        first.data_dir,
+        image_size=first.image_size,
+        channels=first.channels,
+        num=options_.num,
+        progress=lambda x, title: x,
     )
     count = options_.seeds
     print(

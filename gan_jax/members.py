@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan_jax import devices, state
 from gan_jax.config import Config
-from gan_jax.devices import AXIS, DeviceData
+from gan_jax.devices import AXIS, DeviceData, Tree
 from gan_jax.parts import Parts
 from gan_jax.plan import Plan
 from gan_jax.state import GanState
@@ -44,9 +44,14 @@ def first_members(configs: Sequence[Config], parts: Parts, course: Plan, num_ima
     # One after the other and not by vmap: it is the single run's program, and so its bits.
     numbers = [state.hyperparams(config, course.total) for config in configs]
     begun = [state.init(parts, n, c.seed, num_images) for n, c in zip(numbers, configs, strict=True)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *begun).replace(step=None)
     zeros = jnp.zeros(len(configs), jnp.int32)
-    return Members(stacked, zeros, zeros - 1)
+    return Members(stacked(begun).replace(step=None), zeros, zeros - 1)
+
+
+def stacked(trees: Sequence[Tree]) -> Tree:
+    """Trees of one structure as one, every array with a leading axis over them."""
+    tree: Tree = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    return tree
 
 
 def spread_over(members: Members, count: int, some: Sequence[jax.Device]) -> Members:

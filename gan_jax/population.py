@@ -25,7 +25,7 @@ from gan_jax.config import Config
 from gan_jax.devices import AXIS, DeviceData
 from gan_jax.errors import UserError
 from gan_jax.gan import Gan, Log
-from gan_jax.members import Members, MembersChunk, first_members, members_chunk, mesh_of, spread_over
+from gan_jax.members import Members, MembersChunk, first_members, members_chunk, mesh_of, spread_over, stacked
 from gan_jax.options import options_of
 from gan_jax.parts import Facts, Parts, build, facts_of
 from gan_jax.plan import Plan, plan
@@ -63,6 +63,11 @@ class Population:
         columns = {name: x[index] for name, x in self.columns.items()}
         log = Log(self.begin, self.step, columns) if columns and self.diverged[index] < 0 else None
         return Gan(self.configs[index], self.parts, gan, self.plan, log)
+
+    def real_members(self) -> Members:
+        """`members` without those that only fill the last device."""
+        found: Members = jax.tree.map(lambda x: x[: len(self)], self.members)
+        return found
 
     @cached_property
     def diverged(self) -> np.ndarray:
@@ -163,9 +168,8 @@ def _go_on(
             f"start is at step {start.step}, past the {course.total} asked for: give more epochs or steps."
         )
     numbers = [state.hyperparams(config, course.total) for config in configs]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *numbers)
-    members = jax.tree.map(lambda x: x[: len(start)], start.members)
-    return members._replace(state=members.state.replace(hyperparams=stacked))
+    members = start.real_members()
+    return members._replace(state=members.state.replace(hyperparams=stacked(numbers)))
 
 
 def _chunks(

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from gan_jax import workdir
@@ -63,7 +62,7 @@ def train_population(
                     or population.plan.saves(population.step)
                     or population.step == population.plan.total
                 ):
-                    checkpoints.save(_arrays(population), population.step)
+                    checkpoints.save(to_arrays(population.real_members()), population.step)
                     write_atomically(
                         folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows)
                     )
@@ -80,10 +79,6 @@ def _row(population: Population) -> dict[str, Any]:
         name: [None if math.isnan(x) else float(x) for x in row] for name, row in population.metrics.items()
     }
     return {"step": population.step, "epoch": population.plan.epoch(population.step), **values}
-
-
-def _arrays(population: Population) -> dict[str, np.ndarray]:
-    return to_arrays(jax.tree.map(lambda x: x[: len(population)], population.members))
 
 
 @contextlib.contextmanager

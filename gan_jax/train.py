@@ -12,6 +12,7 @@ import dataclasses
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -29,7 +30,7 @@ from gan_jax.parts import Parts, facts_of
 from gan_jax.plan import Plan
 from gan_jax.report import Report
 from gan_jax.stopping import Stopped, signals
-from gan_jax.training import iterate, prepare
+from gan_jax.training import images_of, iterate, prepare
 
 
 def train(config: Config) -> Path:
@@ -40,8 +41,7 @@ def train(config: Config) -> Path:
     """
     report.check_tensorboard(config.tensorboard)
     config = _placed(config)
-    own = {"image_size": config.image_size, "channels": config.channels}
-    images, labels = data.load(config.dataset, "train", config.data_dir, **own)
+    images, labels = images_of(config)
     note = data.held_out_note(config.dataset)
     facts = facts_of(images, labels, conditional=config.conditional)
     parts, plan = prepare(config, facts)
@@ -74,18 +74,18 @@ def _placed(config: Config) -> Config:
 
     Raises `UserError` where the run would write its pictures among the images that it reads.
     """
-    path = data.own_path(config.dataset)
-    if path is None:
-        found = config.dataset
-    else:
-        path, folder = path.resolve(), workdir.path_of(config).resolve()
-        if path in (folder, *folder.parents):
+    path, folder = data.own_path(config.dataset), workdir.path_of(config)
+    found: dict[str, Any] = {"workdir": str(folder)}
+    if path is not None:
+        path, place = path.resolve(), folder.resolve()
+        if path in (place, *place.parents):
             raise UserError(
-                f"--workdir={folder} lies among the images of --dataset={path}: give one outside of it."
+                f"--workdir={place} lies among the images of --dataset={path}: give one outside of it."
             )
-        found = str(path)
-    data_dir = None if config.data_dir is None else str(Path(config.data_dir).expanduser().resolve())
-    return dataclasses.replace(config, dataset=found, data_dir=data_dir, workdir=str(workdir.path_of(config)))
+        found["dataset"] = str(path)
+    if config.data_dir is not None:
+        found["data_dir"] = str(Path(config.data_dir).expanduser().resolve())
+    return dataclasses.replace(config, **found)
 
 
 def _evaluator(config: Config) -> Evaluator:

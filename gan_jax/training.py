@@ -75,7 +75,7 @@ def iterate(
 
 
 def images_of(
-    config: Config, images: np.ndarray | None, labels: np.ndarray | None
+    config: Config, images: np.ndarray | None = None, labels: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The given arrays, or where there are none, the train split of the config's data set."""
     if images is None:

@@ -106,22 +106,17 @@ def claim(config: Config, facts: Facts) -> Iterator[Path]:
 
 def write_config(folder: Path, config: Config, facts: Facts) -> None:
     """Write `config.json`."""
-    values = {
-        **configs.to_json(config),
-        "data": facts._asdict(),
-        "plugins": provenance.to_json(provenance.used(config)),
-    }
-    write_atomically(folder / "config.json", json.dumps(values, indent=2) + "\n")
+    _write(folder, configs.to_json(config), config, facts)
 
 
 def write_population_config(folder: Path, members: Sequence[Config], facts: Facts) -> None:
     """Write `config.json` of a population."""
-    values = {
-        "members": [configs.to_json(config) for config in members],
-        "data": facts._asdict(),
-        "plugins": provenance.to_json(provenance.used(members[0])),
-    }
-    write_atomically(folder / "config.json", json.dumps(values, indent=2) + "\n")
+    _write(folder, {"members": [configs.to_json(config) for config in members]}, members[0], facts)
+
+
+def _write(folder: Path, values: dict[str, Any], config: Config, facts: Facts) -> None:
+    beside = {"data": facts._asdict(), "plugins": provenance.to_json(provenance.used(config))}
+    write_atomically(folder / "config.json", json.dumps({**values, **beside}, indent=2) + "\n")
 
 
 def read(folder: Path) -> Record:

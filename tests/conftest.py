@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -95,6 +96,20 @@ def small() -> Callable[..., Config]:
     """A config for quick runs, with the given fields changed."""
     plain = Config(model="mlp", spectral_norm=False, batch_size=16, z_dim=8, ema=0.0)
     return lambda **fields: dataclasses.replace(plain, **fields)
+
+
+@pytest.fixture
+def compiled() -> Iterator[list[str]]:
+    """Grows by an entry with each program that is compiled, or read from the cache of programs."""
+    events: list[str] = []
+
+    def listener(event: str, seconds: float, **_: Any) -> None:
+        if "backend_compile" in event:
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listener)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import dataclasses
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +42,6 @@ def one_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def small(small: Small) -> Small:
     """In chunks of five steps, so that most of these tests share one program."""
     return lambda **fields: small(**{"log_every": 5, **fields})
-
-
-@pytest.fixture
-def compiled() -> Iterator[list[str]]:
-    """Grows by an entry with each program that is compiled, or read from the cache of programs."""
-    events: list[str] = []
-
-    def listener(event: str, seconds: float, **_: Any) -> None:
-        if "backend_compile" in event:
-            events.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listener)
-    yield events
-    jax.monitoring.unregister_event_duration_listener(listener)
 
 
 def last(config: Config, **options: Any) -> Gan:

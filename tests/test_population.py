@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -219,20 +219,6 @@ def test_a_second_population_of_the_same_shapes_compiles_nothing(small: Small, c
     assert compiled  # else the event has another name, and what follows could not fail
     run(dataclasses.replace(config, seed=7, g_learning_rate=1e-4, steps=12))
     assert not compiled
-
-
-@pytest.fixture
-def compiled() -> Iterator[list[str]]:
-    """Grows by an entry with each program that is compiled, or read from the cache of programs."""
-    events: list[str] = []
-
-    def listener(event: str, seconds: float, **_: Any) -> None:
-        if "backend_compile" in event:
-            events.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listener)
-    yield events
-    jax.monitoring.unregister_event_duration_listener(listener)
 
 
 def test_the_groups_fit_in_memory(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
