@@ -239,6 +239,13 @@ class Run:
         options.COUNT,
         role="free",
     )
+    log_gradients: bool = option(
+        False,
+        "Also log the norms of both nets' gradients: where G's vanishes, it learns nothing.",
+        options.FLAG,
+        role="free",
+        also=("log_grad_norm", "grad_norm", "gradient_norms"),
+    )
     tensorboard: bool = option(
         False,
         "Also write TensorBoard event files (pip install 'gan_jax[tensorboard]').",

@@ -72,7 +72,8 @@ class Parts:
 
     image_shape: [H, W, C]. num_classes: of a conditional GAN's labels, None for others.
     ema, clip, grad_clip: whether there are averaged weights, and clipping of weights or gradients; how much is in
-    the state. axis: the device axis over which a batch is sharded, if any.
+    the state. log_gradients: whether the gradients' norms are among the metrics. axis: the device axis over which a
+    batch is sharded, if any.
     """
 
     generator: nn.Module
@@ -90,6 +91,7 @@ class Parts:
     ema: bool
     clip: bool
     grad_clip: bool
+    log_gradients: bool
     axis: str | None
 
     def g_inputs(self, batch: int) -> tuple[Array, Array | None]:
@@ -139,6 +141,7 @@ def build(
         ema=bool(config.ema),
         clip=bool(config.clip),
         grad_clip=bool(config.grad_clip),
+        log_gradients=config.log_gradients,
         axis=axis,
     )
     part_checks.check_parts(config, parts, spec)

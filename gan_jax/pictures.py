@@ -37,27 +37,38 @@ def grid(images: np.ndarray, columns: int | None = None) -> Image.Image:
 def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     """Both losses, the penalties, and D's mean score on real and fake, over the steps of a run, as a PNG.
 
-    The axes show what most steps are like: a spike of a few, such as a diverging run's last ones, is cut off.
+    The gradients' norms are below, where they were logged. The axes show what most steps are like: a spike of a few,
+    such as a diverging run's last ones, is cut off.
     """
     # Imported here: it takes half a second, which the start of a run should not wait for.
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    figure.suptitle(textwrap.fill(title, 90, break_on_hyphens=False), fontsize=11)
-    losses, scores = figure.subplots(2, 1, sharex=True)
     steps = [row["step"] for row in rows]
+    last = rows[-1] if rows else {}
     names = {"d_loss": "D loss", "g_loss": "G loss"}
-    names |= {name: name.replace("_", " ") for name in rows[-1] if name.endswith("_penalty")} if rows else {}
-    marker = "." if len(rows) < FEW_ROWS else None
+    names |= {name: name.replace("_", " ") for name in last if name.endswith("_penalty")}
     judged = {"real_score": "on real", "fake_score": "on generated"}
-    for axes, shown, drawn in ((losses, names, []), (scores, judged, [0.5])):
+    norms = {"d_gradient_norm": "of D", "g_gradient_norm": "of G"}
+    panels = [("loss", names), ("D's mean score (½: cannot tell)", judged)]
+    panels += [("norm of the gradient", norms)] if norms.keys() <= last.keys() else []
+    marker = "." if len(rows) < FEW_ROWS else None
+    figure = Figure(figsize=(9, 3 * len(panels)), layout="constrained")
+    figure.suptitle(textwrap.fill(title, 90, break_on_hyphens=False), fontsize=11)
+    found = figure.subplots(len(panels), 1, sharex=True)
+    for axes, (words, shown) in zip(found, panels, strict=True):
         columns = {label: [row.get(name, math.nan) for row in rows] for name, label in shown.items()}
         for label, values in columns.items():
             axes.plot(steps, values, label=label, linewidth=1, marker=marker)
-        low, high = limits(np.array(list(columns.values())))
-        if low is not None and high is not None:
-            axes.set_ylim(min([low, *(x - 0.02 for x in drawn)]), max([high, *(x + 0.02 for x in drawn)]))
+        if shown is judged:
+            axes.axhline(0.5, color="grey", linestyle="--", linewidth=1)
+        if shown is norms and any(value > 0 for values in columns.values() for value in values):
+            axes.set_yscale("log")  # what vanishes does so by powers of ten
+        else:
+            low, high = limits(np.array(list(columns.values())))
+            drawn = [0.5] if shown is judged else []
+            if low is not None and high is not None:
+                axes.set_ylim(min([low, *(x - 0.02 for x in drawn)]), max([high, *(x + 0.02 for x in drawn)]))
         # Above the axes, where it hides no curve.
         axes.legend(
             loc="lower right",
@@ -68,10 +79,9 @@ def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
             borderpad=0.2,
         )
         axes.grid(alpha=0.3)
-    scores.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    scores.axhline(0.5, color="grey", linestyle="--", linewidth=1)
-    losses.set_ylabel("loss")
-    scores.set(xlabel="step", ylabel="D's mean score (½: cannot tell)")
+        axes.set_ylabel(words)
+    found[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    found[-1].set_xlabel("step")
     figure.savefig(path, dpi=120, format="png")
 
 

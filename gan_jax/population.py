@@ -159,7 +159,8 @@ def _check_alike(configs: Sequence[Config]) -> None:
 def _go_on(
     configs: Sequence[Config], parts: Parts, course: Plan, num_images: int, start: Population
 ) -> Members:
-    if len(start) != len(configs) or start.parts != parts:
+    before = dataclasses.replace(start.parts, log_gradients=parts.log_gradients)
+    if len(start) != len(configs) or before != parts:
         raise UserError("start is a population of another size or of other parts: give one of the same.")
     if start.members.state.order.shape[1] != num_images:
         raise UserError("start was trained on another number of images: give as many.")

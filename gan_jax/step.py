@@ -108,6 +108,7 @@ def make_d_update(parts: Parts) -> Update:
     ) -> tuple[GanState, Metrics]:
         gradients, (metrics, stats) = gradient(state.d_params, state, real, fake, key, labels)
         gradients, metrics, stats = over.mean((gradients, metrics, stats), parts.axis)
+        metrics = metrics | _norm(parts, "d", gradients)
         params, opt = _optimized(
             parts, state, optimizer(parts, state.hyperparams, "d"), state.d_opt, gradients, state.d_params
         )
@@ -142,9 +143,17 @@ def make_g_update(parts: Parts) -> Update:
         )
         average = _average(state, {"params": params, **stats})
         state = state.replace(g_params=params, g_stats=stats, g_opt=opt, g_ema=average)
-        return state.replace(step=state.step + 1), {"g_loss": loss}
+        return state.replace(step=state.step + 1), {"g_loss": loss} | _norm(parts, "g", gradients)
 
     return g_update
+
+
+def _norm(parts: Parts, net: str, gradients: Params) -> Metrics:
+    """The metric of a net's gradient, over all its parameters and before any clipping, where the run logs it."""
+    if not parts.log_gradients:
+        return {}
+    squares = [jnp.sum(jnp.square(x)) for x in jax.tree.leaves(gradients)]
+    return {f"{net}_gradient_norm": jnp.sqrt(jnp.sum(jnp.stack(squares)))}
 
 
 def _average(state: GanState, variables: Params) -> Params | None:

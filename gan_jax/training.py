@@ -145,7 +145,9 @@ def _begin(config: Config, parts: Parts, course: Plan, num_images: int, start: G
             f"start is of another config, differing in {', '.join(differing)}: only rates, weights, clipping and the "
             "length may."
         )
-    if dataclasses.replace(start.parts, ema=parts.ema, clip=parts.clip, grad_clip=parts.grad_clip) != parts:
+    # What a config's rates and its log make of the parts may differ.
+    free = {name: getattr(parts, name) for name in ("ema", "clip", "grad_clip", "log_gradients")}
+    if dataclasses.replace(start.parts, **free) != parts:
         raise UserError(f"start has other parts: {_other(start.parts, parts)}.")
     if start.step > course.total:
         raise UserError(

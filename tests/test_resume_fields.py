@@ -61,13 +61,14 @@ OTHER: dict[str, Any] = {
     "checkpoint_every": 1,
     "keep_every": 1,
     "eval_every": 1,
+    "log_gradients": True,
     "tensorboard": True,
 }
 # What a run that goes on may change: its length, and what no number depends on. (Of a data set by another name the
 # images are compared.) All else changes the run, as a new option does unless it is entered here.
 MAY_CHANGE = {
     "preset", "epochs", "steps", "dataset", "data_dir", "workdir", "log_every", "checkpoint_every", "keep_every",
-    "eval_every", "tensorboard",
+    "eval_every", "log_gradients", "tensorboard",
 }  # fmt: skip
 # What `fit` may change on the way besides.
 RATES = {
