@@ -23,7 +23,7 @@ from gan_jax.storage import available_memory
 
 AXIS = "devices"
 
-# (images uint8 [N, H, W, C], labels int32 [N] or None), on every device.
+# (images uint8 [N, H, W, C] or points float32 [N, 2], labels int32 [N] or None), on every device.
 DeviceData = tuple[Array, Array | None]
 # (state, data, stop) -> (the state at step `stop` at the latest, each step's metrics, every one [length])
 Chunk = Callable[[GanState, DeviceData, int], tuple[GanState, Metrics]]

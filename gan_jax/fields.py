@@ -80,7 +80,8 @@ class Nets:
 
     model: str = option(
         "conv_small",
-        "Generator and discriminator: the tutorial's, the literature's convolutional ones, or those at quarter width.",
+        "Generator and discriminator: the tutorial's, the literature's convolutional ones, those at quarter width, or "
+        "toy for points in the plane.",
         choice("model", MODELS),
         also=("net", "arch", "architecture"),
     )
@@ -185,7 +186,7 @@ class Run:
     dataset: str = option(
         "mnist",
         "The images: mnist (it comes with the package), fashion_mnist, kmnist or cifar10, a FILE.npz, or a FOLDER of "
-        "PNG and JPEG files.",
+        "PNG and JPEG files. Or points in the plane, for --model=toy: ring8 or grid25.",
         options.TEXT,
         role="free",  # the images themselves are compared
         also=("data",),

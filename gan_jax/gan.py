@@ -13,7 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from PIL import Image
 
-from gan_jax import data, generate, pictures
+from gan_jax import data, drawing, generate
 from gan_jax.config import Config
 from gan_jax.errors import Diverged, UserError
 from gan_jax.options import COUNT, SEED, converted
@@ -85,6 +85,8 @@ class Gan:
     ) -> np.ndarray:
         """Images uint8 [num, H, W, C], those that `gan_jax.sample --seed` draws; the first ones do not depend on `num`.
 
+        Of a GAN of points they are points float32 [num, 2], here and below.
+
         label: the class of all, for a conditional GAN; by default every class in turn. progress: wraps the loop over
         batches, as tqdm does. Raises `UserError` for numbers that are not allowed.
         """
@@ -121,38 +123,40 @@ class Gan:
     def discriminate(self, images: ArrayLike, labels: ArrayLike | None = None) -> Array:
         """D's logits float32 [n] of images [n, H, W, C], uint8 or floats in [−1, 1]; differentiable.
 
-        Raises `UserError` for others; of traced images the values are not known, and not checked.
+        Points [n, 2] are floats, and may lie anywhere. Raises `UserError` for others; of traced images the values are
+        not known, and not checked.
         """
         given, images = images, jnp.asarray(images)
         if images.shape[1:] != self.parts.image_shape or not images.size:
             shape = ", ".join(map(str, self.parts.image_shape))
             raise UserError(f"images must be [n, {shape}], n at least 1, not {list(images.shape)}.")
         self._check_labels(len(images), labels)
-        if images.dtype == jnp.uint8:
+        if images.dtype == jnp.uint8 and not data.are_points(self.parts.image_shape):
             x = data.to_float(images)
         elif jnp.issubdtype(images.dtype, jnp.floating):
             x = images
             # 0…255 as floats would be judged without a word, and mean nothing.
             if (
-                not isinstance(x, jax.core.Tracer)
+                not data.are_points(self.parts.image_shape)
+                and not isinstance(x, jax.core.Tracer)
                 and not (most := float(np.abs(np.asarray(x)).max())) <= 1 + ROUNDING
             ):
                 raise UserError(f"images of floats must be in [−1, 1], and there is ±{most:g}.")
         else:
-            raise UserError(
-                f"images must be uint8, or floats in [−1, 1], not {getattr(given, 'dtype', images.dtype)}."
-            )
+            kind = "points must be floats"
+            if not data.are_points(self.parts.image_shape):
+                kind = "images must be uint8, or floats in [−1, 1]"
+            raise UserError(f"{kind}, not {getattr(given, 'dtype', images.dtype)}.")
         variables = {"params": self.state.d_params, **self.state.d_stats}
         return _apply(self.parts.discriminator, variables, x, _int32(labels))
 
     def grid(self, num: int | None = None, seed: int | None = None, label: int | None = None) -> Image.Image:
         """Samples as one picture, a class in each row if the GAN is conditional; a notebook shows it.
 
-        By default the grid of the run itself: 64 images, or 8 of each class, of the run's own seed.
+        By default that of the run itself: 64 images, or 8 of each class, of the run's own seed. Of a GAN of points it
+        is the plane, with D's score behind 512 points; see `plane.picture`.
         """
-        num = generate.grid_size(self.parts) if num is None else num
-        images = self.sample(num, self.config.seed if seed is None else seed, label)
-        return pictures.grid(*generate.arranged(self.parts, images, self.classes(num, label)))
+        return drawing.painting(self, drawing.sketch(self, num, seed, label))()
 
     def _checked_z(self, z: ArrayLike, labels: ArrayLike | None) -> Array:
         z = jnp.asarray(z)
@@ -174,7 +178,7 @@ class Gan:
                 raise UserError(f"labels must be whole numbers from 0 to {self.parts.num_classes - 1}.")
 
     def __repr__(self) -> str:
-        name, size = self.config.preset or self.config.loss, "×".join(map(str, self.parts.image_shape))
+        name, size = self.config.preset or self.config.loss, data.shape_words(self.parts.image_shape)
         return f"<Gan: {name}, {size}, step {self.step} of {self.plan.total}>"
 
 

@@ -1,4 +1,7 @@
-"""Drawing from a generator: latents, classes, images in batches, and their order in a grid."""
+"""Drawing from a generator: latents, classes, images in batches, and their order in a grid.
+
+Of a GAN of points, what is called images here are points float32 [n, 2].
+"""
 
 import numbers
 from collections.abc import Callable, Iterable
@@ -21,6 +24,7 @@ from gan_jax.parts import Parts
 BATCH = 64
 
 COLUMNS = 8  # images in a row of a run's grids, as in the tutorial's program
+POINTS = 512  # in a run's pictures, where examples are points
 LONGEST_ROW = 50  # images in a class's row of a grid; beyond, the grid is a square
 
 Batches = list[tuple[Array, Array | None]]
@@ -39,7 +43,12 @@ def latents(parts: Parts, seed: int, num: int) -> Array:
 
 
 def grid_size(parts: Parts) -> int:
-    """Images in the grids that a run draws: 8 rows of 8, or for a conditional run a row for each class."""
+    """Images in the grids that a run draws: 8 rows of 8, or for a conditional run a row for each class.
+
+    Of points as many as show where they gather.
+    """
+    if data.are_points(parts.image_shape):
+        return POINTS
     return COLUMNS * (parts.num_classes or COLUMNS)
 
 
@@ -63,7 +72,7 @@ def classes(parts: Parts, num: int, label: int | None = None) -> Array | None:
 @partial(jax.jit, static_argnums=0)
 def _images(generator: nn.Module, variables: Any, z: Array, labels: Array | None) -> Array:
     images: Any = generator.apply(variables, z, labels)
-    return data.to_uint8(images)
+    return data.to_data(images)
 
 
 def generate(parts: Parts, variables: Any, z: Array, labels: Array | None) -> Array:

@@ -3,9 +3,8 @@
 import time
 
 import jax
-import numpy as np
 
-from gan_jax import generate
+from gan_jax import drawing
 from gan_jax.checkpoint import Checkpoints, NonFiniteState
 from gan_jax.errors import Diverged
 from gan_jax.evaluation.protocol import Evaluator, bar
@@ -20,15 +19,15 @@ class Loop:
     def __init__(self, checkpoints: Checkpoints, log: Report, evaluator: Evaluator | None) -> None:
         """Of a run with these."""
         self._checkpoints, self._log, self._evaluator = checkpoints, log, evaluator
-        # A chunk and its grid, whose numbers have yet to be read while the device runs the next.
-        self._unread: tuple[Gan, list[jax.Array]] | None = None
+        # A chunk and its picture, whose numbers have yet to be read while the device runs the next.
+        self._unread: tuple[Gan, drawing.Sketch] | None = None
         self._clock = time.perf_counter()
 
     def take(self, gan: Gan) -> None:
         """A chunk that the device has just begun."""
-        images = draw_grid(gan)
+        drawn = drawing.sketch(gan)
         self.read({})
-        self._unread = gan, images
+        self._unread = gan, drawn
         assert gan.log is not None
         evaluate = gan.plan.evaluates(gan.log.begin, gan.step)
         if evaluate or gan.plan.saves(gan.step):
@@ -40,7 +39,7 @@ class Loop:
         """Wait for the chunk that was taken, if it is not read yet, and show its numbers."""
         if self._unread is None:
             return
-        (gan, images), self._unread = self._unread, None
+        (gan, drawn), self._unread = self._unread, None
         assert gan.log is not None
         metrics = gan.metrics
         now = time.perf_counter()
@@ -54,7 +53,7 @@ class Loop:
         row["steps_per_s"] = round((gan.step - gan.log.begin) / (now - self._clock), 2)
         self._clock = now
         self._log.log(row)
-        self._log.samples(row, *read_grid(gan, images))
+        self._log.samples(row, drawing.painting(gan, drawn))
 
     def save(self, gan: Gan, score: float | None = None) -> None:
         """Keep a checkpoint. Raises `Diverged` if an array of the state is not finite."""
@@ -73,16 +72,3 @@ class Loop:
         score = {self._evaluator.name("frechet_distance"): self._evaluator.frechet(images)}
         self._clock += time.perf_counter() - begin
         return score
-
-
-def draw_grid(gan: Gan) -> list[jax.Array]:
-    """The fixed latents' images, in batches as `generate.draw` makes them, still on the device."""
-    num = generate.grid_size(gan.parts)
-    inputs = generate.batches(gan.latents(num, gan.config.seed), gan.classes(num))
-    return [generate.generate(gan.parts, gan.state.sampling_variables, *batch) for batch in inputs]
-
-
-def read_grid(gan: Gan, grid: list[jax.Array]) -> tuple[np.ndarray, int | None]:
-    """What `draw_grid` gave, on the host, in the order and columns of a grid."""
-    num = generate.grid_size(gan.parts)
-    return generate.arranged(gan.parts, np.concatenate(grid)[:num], gan.classes(num))

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gan_jax.data.scaling import are_points
 from gan_jax.errors import UserError
 from gan_jax.layers import Dense, StridedConv, StridedConvTranspose
 
@@ -32,12 +33,12 @@ class Networks(NamedTuple):
 class Spec:
     """What a run asks of its nets.
 
-    image_shape: [H, W, C]. num_classes: of the labels, None without them. spectral_norm: of every kernel of D.
-    dtype: of the arithmetic; parameters, statistics, images and logits are float32.
+    image_shape: [H, W, C], or [2] of points. num_classes: of the labels, None without them.
+    spectral_norm: of every kernel of D. dtype: of the arithmetic; parameters, statistics, images, logits are float32.
     axis: the device axis over which a batch is sharded, if any.
     """
 
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     num_classes: int | None = None
     spectral_norm: bool = False
     dtype: Any = jnp.float32
@@ -128,8 +129,16 @@ class MLPDiscriminator(nn.Module):
         return judged(self.spec, head, nn.leaky_relu(x, 0.2), labels, train)
 
 
+def _check_images(spec: Spec) -> None:
+    if are_points(spec.image_shape):
+        raise UserError(
+            "these nets are for images, and the examples are points in the plane: give --model=toy."
+        )
+
+
 def mlp(spec: Spec) -> Networks:
-    """The fully connected nets of the tutorial's program."""
+    """The fully connected nets of the tutorial's program. Raises `UserError` for points."""
+    _check_images(spec)
     return Networks(MLPGenerator(spec), MLPDiscriminator(spec))
 
 
@@ -194,6 +203,7 @@ class ConvDiscriminator(nn.Module):
 
 def conv(spec: Spec, shrink: int = 1) -> Networks:
     """The convolutional nets of the MNIST literature. Raises `UserError` unless 4 divides height and width."""
+    _check_images(spec)
     if any(size % 4 for size in spec.image_shape[:2]):
         raise UserError(
             f"convolutional nets need a height and width in multiples of 4; the images are {spec.image_shape}."
@@ -206,4 +216,55 @@ def conv_small(spec: Spec) -> Networks:
     return conv(spec, shrink=4)
 
 
-MODELS: dict[str, Callable[[Spec], Networks]] = {"mlp": mlp, "conv": conv, "conv_small": conv_small}
+class ToyGenerator(nn.Module):
+    """Dense 128 → ReLU → Dense 128 → ReLU → Dense 2: Metz 2017, appendix. Its output has no bounds."""
+
+    spec: Spec
+    hidden: int = 128
+
+    @nn.compact
+    def __call__(self, z: Array, labels: Array | None = None, *, train: bool = False) -> Array:
+        """Points [B, 2] from z [B, z_dim]."""
+        x = with_label(self.spec, z, labels)
+        for _ in range(2):
+            x = nn.relu(Dense(self.hidden, dtype=self.spec.dtype, **_torch_uniform(x.shape[-1]))(x))
+        x = Dense(math.prod(self.spec.image_shape), dtype=self.spec.dtype, **_torch_uniform(self.hidden))(x)
+        return x.astype(jnp.float32)
+
+
+class ToyDiscriminator(nn.Module):
+    """Dense 128 → LeakyReLU 0.2 → Dense 128 → LeakyReLU 0.2 → Dense 1.
+
+    Biases start at random: with zeros every fold of the first layer would pass through the origin.
+    """
+
+    spec: Spec
+    hidden: int = 128
+
+    @nn.compact
+    def __call__(self, points: Array, labels: Array | None = None, *, train: bool = False) -> Array:
+        """Logits [B] from points [B, 2]."""
+        x = points.reshape(points.shape[0], -1)
+        layer = functools.partial(Dense, spectral_norm=self.spec.spectral_norm, dtype=self.spec.dtype)
+        for _ in range(2):
+            x = nn.leaky_relu(layer(self.hidden, **_torch_uniform(x.shape[-1]))(x, update=train), 0.2)
+        head = layer(1, dtype=jnp.float32, **_torch_uniform(self.hidden))
+        return judged(self.spec, head, x, labels, train)
+
+
+def toy(spec: Spec) -> Networks:
+    """Small nets for points in the plane. Raises `UserError` for images."""
+    if not are_points(spec.image_shape):
+        raise UserError(
+            f"these nets are for points in the plane, and the examples are images {list(spec.image_shape)}: give "
+            "--model=mlp, or --dataset=ring8."
+        )
+    return Networks(ToyGenerator(spec), ToyDiscriminator(spec))
+
+
+MODELS: dict[str, Callable[[Spec], Networks]] = {
+    "mlp": mlp,
+    "conv": conv,
+    "conv_small": conv_small,
+    "toy": toy,
+}

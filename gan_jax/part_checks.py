@@ -42,7 +42,10 @@ def calling(flag: str) -> Iterator[None]:
 def nets(model: str, spec: Spec) -> Networks:
     """The model's nets. Raises `UserError` unless they are two modules."""
     with calling(f"--model={model}"):
-        made = MODELS[model](spec)
+        try:
+            made = MODELS[model](spec)
+        except UserError as error:
+            raise UserError(f"--model={model}: {error}") from error
     if not isinstance(made, Networks) or not all(isinstance(net, nn.Module) for net in made):
         raise UserError(
             f"--model={model}: it must give gan_jax.Networks of two Flax modules, and gives {_kind(made)}."

@@ -16,6 +16,7 @@ from jax import Array
 
 from gan_jax import part_checks
 from gan_jax.config import Config
+from gan_jax.data.scaling import are_points
 from gan_jax.errors import UserError
 from gan_jax.labels import check_without_gaps
 from gan_jax.models import Spec
@@ -28,27 +29,29 @@ from gan_jax.storage import sha256_of_data
 class Facts(NamedTuple):
     """What a run knows of its images besides their pixels.
 
-    image_shape: [H, W, C]. num_images: of the train split. num_classes: labels are below it; None without labels.
-    sha256: of the images and labels.
+    image_shape: of one example, [H, W, C], or [2] of a point. num_images: of the train split. num_classes: labels are
+    below it; None without labels. sha256: of the images and labels.
     """
 
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     num_images: int
     num_classes: int | None
     sha256: str
 
     @property
     def num_bytes(self) -> int:
-        """Of the images."""
-        return math.prod((self.num_images, *self.image_shape))
+        """Of the images; a point's numbers take four bytes each."""
+        return math.prod((self.num_images, *self.image_shape)) * (4 if are_points(self.image_shape) else 1)
 
 
 def facts_of(images: np.ndarray, labels: np.ndarray | None, *, conditional: bool = False) -> Facts:
-    """The facts of uint8 images [N, H, W, C] and integer labels [N].
+    """The facts of uint8 images [N, H, W, C] or points float32 [N, 2] in [−1, 1], and integer labels [N].
 
     Raises `UserError` for other arrays, and for labels with gaps where a `conditional` GAN learns them.
     """
-    if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
+    if images.ndim == 2:
+        _check_points(images)
+    elif images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
         raise UserError(
             f"images must be uint8 [N, H, W, C], N at least 1, not {images.dtype} {list(images.shape)}."
         )
@@ -61,16 +64,26 @@ def facts_of(images: np.ndarray, labels: np.ndarray | None, *, conditional: bool
         )
     if labels is not None and conditional:
         check_without_gaps(labels)
-    height, width, channels = images.shape[1:]
     num_classes = None if labels is None else int(labels.max()) + 1
-    return Facts((height, width, channels), len(images), num_classes, sha256_of_data(images, labels))
+    return Facts(images.shape[1:], len(images), num_classes, sha256_of_data(images, labels))
+
+
+def _check_points(points: np.ndarray) -> None:
+    if points.dtype != np.float32 or points.shape[1] != 2 or not len(points):
+        raise UserError(
+            f"points must be float32 [N, 2], N at least 1, not {points.dtype} {list(points.shape)}; images are uint8 "
+            "[N, H, W, C]."
+        )
+    # The pictures show this part of the plane; "not … <=" since a NaN is no point either.
+    if not (most := float(np.abs(points).max())) <= 1:
+        raise UserError(f"points must lie in [−1, 1], and there is ±{most:g}: divide them by a constant.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
     """A GAN's nets, objective, penalties and optimizer, and the sizes that its step is compiled for.
 
-    image_shape: [H, W, C]. num_classes: of a conditional GAN's labels, None for others.
+    image_shape: [H, W, C], or [2] of points. num_classes: of a conditional GAN's labels, None for others.
     ema, clip, grad_clip: whether there are averaged weights, and clipping of weights or gradients; how much is in
     the state. log_gradients: whether the gradients' norms are among the metrics. axis: the device axis over which a
     batch is sharded, if any.
@@ -82,7 +95,7 @@ class Parts:
     penalties: tuple[tuple[str, Penalty], ...]
     optimizer: Optimizer
     schedule: Schedule | None
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     num_classes: int | None
     z_dim: int
     z_distribution: str
@@ -107,9 +120,9 @@ class Parts:
 
 
 def build(
-    config: Config, image_shape: tuple[int, int, int], num_classes: int | None, axis: str | None = None
+    config: Config, image_shape: tuple[int, ...], num_classes: int | None, axis: str | None = None
 ) -> Parts:
-    """The parts of a run on images [H, W, C] with labels below `num_classes`, or without labels.
+    """The parts of a run on images [H, W, C], or on points [2], with labels below `num_classes`, or without labels.
 
     Raises:
       UserError: for a conditional run without labels, nets that do not suit the images, nets that take no notice

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from gan_jax import devices, state
+from gan_jax import data, devices, state
 from gan_jax.config import Config
 from gan_jax.devices import AXIS, DeviceData
 from gan_jax.errors import UserError
@@ -86,7 +86,7 @@ class Population:
     def __repr__(self) -> str:
         name, size = (
             self.configs[0].preset or self.configs[0].loss,
-            "×".join(map(str, self.parts.image_shape)),
+            data.shape_words(self.parts.image_shape),
         )
         return f"<Population: {len(self)} of {name}, {size}, step {self.step} of {self.plan.total}>"
 

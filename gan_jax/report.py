@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
-from gan_jax import pictures
 from gan_jax.config import Config
+from gan_jax.drawing import Painting
 from gan_jax.errors import UserError
 from gan_jax.plan import Plan
 from gan_jax.storage import replacing, write_atomically
@@ -42,10 +43,10 @@ def check_tensorboard(wanted: bool) -> None:
         raise UserError("--tensorboard needs tensorboardX: pip install 'gan_jax[tensorboard]'.")
 
 
-def save_grid(path: Path, images: np.ndarray, columns: int | None = None) -> None:
-    """Write a grid of uint8 images [N, H, W, 1 or 3] as PNG, of ⌈√N⌉ columns unless given."""
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """Write it as PNG."""
     with replacing(path) as new:
-        pictures.grid(images, columns).save(new, "PNG")
+        picture.save(new, "PNG")
 
 
 class Report:
@@ -97,13 +98,13 @@ class Report:
                 if isinstance(value, float):
                     self._writer.add_scalar(name, value, step)
 
-    def samples(self, row: LogRow, images: np.ndarray, columns: int | None) -> None:
+    def samples(self, row: LogRow, painting: Painting) -> None:
         """The fixed latents' images after a chunk, as samples/sample_{epoch}_{batch}.png, in order of their names."""
         path = self._folder / "samples" / f"sample_{row['epoch']:04}_{row['batch']:06}.png"
-        self._painted.append(self._painter.submit(save_grid, path, images, columns))
+        self._painted.append(self._painter.submit(lambda: save_picture(path, painting())))
         self._check_painted(wait=False)
         if self._writer is not None:
-            picture = pictures.mosaic(images, columns)
+            picture = np.atleast_3d(np.asarray(painting()))
             self._writer.add_image("samples", picture, row["step"], dataformats="HWC")
 
     def _check_painted(self, *, wait: bool = True) -> None:

@@ -3,7 +3,7 @@
     python -m gan_jax.sample --workdir=runs/mnist-hinge --num=64 --out=samples.png
 
 Without --num and --seed this is the grid that the training run drew at its last checkpoint. Of a conditional run
-it has a class in every row; --label draws one class alone.
+it has a class in every row; --label draws one class alone. Of points the picture is the plane, with D's score behind.
 """
 
 import dataclasses
@@ -28,12 +28,13 @@ class Options(Generator):
 
     out: str = option(
         REQUIRED,
-        "File to write: .png for a grid, .npz for an array `images`, uint8 [N, H, W, C], and `labels` if it has any.",
+        "File to write: .png for a grid, .npz for an array `images`, uint8 [N, H, W, C], and `labels` if it has any; "
+        "`images` are float32 [N, 2] if they are points.",
         PATH,
     )
     num: int | None = option(
         None,
-        "Number of images. Default: those of the run's own grids, 64, or 8 of each class.",
+        "Number of images. Default: those of the run's own grids, 64, or 8 of each class; 512 points.",
         whole(1, MOST_IMAGES),
     )
     label: int | None = option(None, "Draw this class alone; for conditional runs.", whole(0, 2**31 - 1))
@@ -53,13 +54,13 @@ def main(args: Sequence[str]) -> None:
     cli.use_compilation_cache()
     gan = load(options.workdir, options.checkpoint, warn=report.warn)
     num = options.num or generate.grid_size(gan.parts)
-    images = gan.sample(num, gan.config.seed if options.seed is None else options.seed, options.label)
-    labels = gan.classes(num, options.label)
+    seed = gan.config.seed if options.seed is None else options.seed
     out = target(options.out, ENDINGS)
     try:
         if out.suffix == ".png":
-            report.save_grid(out, *generate.arranged(gan.parts, images, labels))
+            report.save_picture(out, gan.grid(num, seed, options.label))
         else:
+            images, labels = gan.sample(num, seed, options.label), gan.classes(num, options.label)
             arrays = {"images": images} | ({} if labels is None else {"labels": np.asarray(labels)})
             with replacing(out) as new, new.open("wb") as file:
                 np.savez_compressed(file, allow_pickle=False, **arrays)

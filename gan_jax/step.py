@@ -215,7 +215,8 @@ def _g_key(key: Array, axis: str | None) -> Array:
 def make_train_step(parts: Parts) -> TrainStep:
     """`train_step(state, images uint8 [N, H, W, C], labels int32 [N] or None) -> (state, metrics)`.
 
-    Draws everything, then updates. A conditional run needs the labels; others take no notice of them.
+    In place of images there may be points float32 [N, 2]. Draws everything, then updates. A conditional run needs the
+    labels; others take no notice of them.
     """
     update = make_update(parts)
 

@@ -92,7 +92,7 @@ def sha256_of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def sha256_of_data(images: np.ndarray, labels: np.ndarray | None) -> str:
-    """SHA-256 of a train split, uint8 [N, H, W, C] and integers [N]: what a run and a classifier know their data by."""
+    """SHA-256 of a train split, images or points, and integers [N]: what a run and a classifier know it by."""
     return sha256_of_arrays(
         {"images": images} | ({} if labels is None else {"labels": labels.astype(np.int32)})
     )

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from gan_jax import __version__, cli, config, data, generate, pictures, plugins, report, workdir
+from gan_jax import __version__, cli, config, data, drawing, generate, pictures, plugins, report, workdir
 from gan_jax.advice import advice
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
@@ -25,7 +25,7 @@ from gan_jax.evaluation.named import evaluator_for
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.gan import Gan
 from gan_jax.loading import restored
-from gan_jax.loop import Loop, draw_grid, read_grid
+from gan_jax.loop import Loop
 from gan_jax.parts import Parts, facts_of
 from gan_jax.plan import Plan
 from gan_jax.report import Report
@@ -52,7 +52,7 @@ def train(config: Config) -> Path:
     ):
         start = _start(config, parts, plan, facts.num_images, checkpoints)
         workdir.write_config(folder, config, facts)
-        report.save_grid(folder / "real.png", images[: generate.COLUMNS**2])
+        report.save_picture(folder / "real.png", drawing.real(config, images))
         _announce(config, start, plan.total, folder, note)
         with Report(folder, config, plan, start.step if start else 0) as log, signals() as received:
             try:
@@ -60,7 +60,7 @@ def train(config: Config) -> Path:
                 gan = _run(chunks, start, Loop(checkpoints, log, evaluator), received)
             except Diverged as error:
                 raise Diverged(f"{error}; {_last_good(checkpoints)}") from error
-        report.save_grid(folder / "samples.png", *read_grid(gan, draw_grid(gan)))
+        report.save_picture(folder / "samples.png", gan.grid())
         pictures.plot_losses(log.rows, folder / "losses.png", _title(config, folder))
     num = generate.grid_size(gan.parts)
     flags = [f"--workdir={folder}", f"--num={num}", "--seed=1", "--out=more.png", *plugins.flags()]

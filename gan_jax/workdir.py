@@ -148,10 +148,12 @@ def _brief(error: Exception) -> str:
 
 def _facts(values: Any) -> Facts:
     try:
-        height, width, channels = map(_count, values["image_shape"])
+        shape = tuple(map(_count, values["image_shape"]))
+        if len(shape) != 3 and shape != (2,):
+            raise ValueError
         classes = values["num_classes"]
         return Facts(
-            (height, width, channels),
+            shape,
             _count(values["num_images"]),
             None if classes is None else _count(classes),
             str(values["sha256"]),

@@ -1,4 +1,4 @@
-"""The norms of both gradients: against gradients taken by hand and moves of plain descent, and wherever they are shown."""
+"""The norms of both gradients: against gradients by hand and moves of plain descent, and wherever they are shown."""
 
 import json
 import subprocess

@@ -7,12 +7,27 @@ import os
 from pathlib import Path
 
 from gan_jax.data import own
+from gan_jax.data.mixtures import MIXTURES, Mixture
 from gan_jax.data.originals import SPLITS
 from gan_jax.data.registry import DATASETS, Loader, Split
-from gan_jax.data.scaling import to_float, to_uint8
+from gan_jax.data.scaling import are_points, shape_words, to_data, to_float, to_uint8
 from gan_jax.errors import UserError, nearest, unknown
 
-__all__ = ["DATASETS", "Loader", "dataset_name", "held_out_note", "load", "own_path", "to_float", "to_uint8"]
+__all__ = [
+    "DATASETS",
+    "MIXTURES",
+    "Loader",
+    "Mixture",
+    "are_points",
+    "dataset_name",
+    "held_out_note",
+    "load",
+    "own_path",
+    "shape_words",
+    "to_data",
+    "to_float",
+    "to_uint8",
+]
 
 
 def load(
@@ -24,6 +39,8 @@ def load(
     channels: int | None = None,
 ) -> Split:
     """Images uint8 [N, H, W, C] and labels int32 [N] of a split; None for labels that there are not.
+
+    The mixtures ring8 and grid25 are points float32 [N, 2] instead, labelled by their modes.
 
     Args:
       name: one of `DATASETS`, or the path of an .npz file or of a folder of images.

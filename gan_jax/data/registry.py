@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.data import prepared
+from gan_jax.data import mixtures, prepared
 from gan_jax.data.originals import MNIST_FILES, Originals, from_cifar
 
 Split = tuple[np.ndarray, np.ndarray | None]
-Loader = Callable[[str, str | Path | None], Split]  # split, data_dir -> images, labels
+Loader = Callable[[str, str | Path | None], Split]  # split, data_dir -> images or points, labels
 
 
 def _prepared(name: str, builder: str, url: str, sha256: tuple[str, ...], **more: Any) -> Loader:
@@ -67,4 +67,5 @@ DATASETS: dict[str, Loader] = {
             parse=from_cifar,
         ),
     ),
+    **{name: functools.partial(mixtures.load_mixture, name) for name in mixtures.MIXTURES},
 }
