@@ -66,3 +66,10 @@ def real(config: Config, examples: np.ndarray) -> Image.Image:
     if are_points(examples.shape[1:]):
         return plane.picture(examples[: generate.POINTS], mixture=MIXTURES.get(config.dataset))
     return pictures.grid(examples[: generate.COLUMNS**2])
+
+
+def shown_beside(gan: "Gan", num: int) -> np.ndarray:
+    """What shows a GAN among others: `num` images uint8 [num, H, W, C]; of points the plane, uint8 [1, H, W, 3]."""
+    if are_points(gan.parts.image_shape):
+        return np.asarray(gan.grid())[None]
+    return gan.sample(num, gan.config.seed)

@@ -7,6 +7,8 @@ It prints a table and writes evaluation.json and evaluation.png into the run's f
 holds an array `images`, uint8 [N, H, W, C], FILE.evaluation.json and .png beside it. Every score stands
 beside its value for real training images, which no generator should beat, and for noise.
 
+The points of a mixture are judged by its modes: how many were found, and how close the samples are to them.
+
 The features are those of the data's own classifier. Where there is none, they are a random net's, which see
 less; `python -m gan_jax.train_classifier` makes a classifier of any labelled images.
 """
@@ -20,9 +22,10 @@ from pathlib import Path
 from gan_jax import cli, data, report
 from gan_jax.checkpoint import Step
 from gan_jax.errors import UserError
-from gan_jax.evaluation import picture
 from gan_jax.evaluation.judgement import Judged, judge
-from gan_jax.evaluation.named import evaluator_of
+from gan_jax.evaluation.mixture_judgement import judge_points
+from gan_jax.evaluation.mixtures import NUM_POINTS, MixtureEvaluator
+from gan_jax.evaluation.named import Judge, evaluator_of
 from gan_jax.evaluation.protocol import NUM, Evaluator
 from gan_jax.evaluation.reals import Data, Reals, Source, load_reals, train_command
 from gan_jax.evaluation.scores import INCEPTION_FAMILIES, Score
@@ -45,12 +48,17 @@ class Options(Data):
 
     workdir: tuple[str, ...] = option((), "Folders of training runs.", PATH, many=True)
     npz: tuple[str, ...] = option(
-        (), "Files with an array `images`, uint8 [N, H, W, C].", PATH, many=True, also=("images", "file")
+        (),
+        "Files with an array `images`, uint8 [N, H, W, C], or float points [N, 2].",
+        PATH,
+        many=True,
+        also=("images", "file"),
     )
     num: int | None = option(
         None,
         "Number of samples, and of the test images that they are compared with. "
-        f"Default: {NUM:,}, or as many as there are test images, or images in the smallest file.",
+        f"Default: {NUM:,}, or {NUM_POINTS:,} points, or as many as there are test images, or images in the smallest "
+        "file.",
         COUNT,
     )
     seed: int = option(0, "Seed of the samples' latents and of every other random choice.", SEED)
@@ -122,16 +130,24 @@ def _num(given: int | None, subjects: Iterable[Subject], reals: Reals) -> int | 
     fewest = min(filter(None, counts), default=None)
     if given is not None or fewest is None:
         return given
-    return min(NUM, fewest, len(reals.test_images), len(reals.train_images))
+    most = NUM_POINTS if data.are_points(reals.train_images.shape[1:]) else NUM
+    return min(most, fewest, len(reals.test_images), len(reals.train_images))
 
 
 def _evaluators(
     reals: Reals, command: str, options: Options, num: int | None, inception: FeatureNetwork | None
-) -> list[Evaluator]:
+) -> list[Judge]:
     """The judges of one data set; what they cannot judge, or could judge better, is said on standard error.
 
-    command: what trains its classifier.
+    command: what trains its classifier. Raises `UserError` for features of points, which are judged by their modes.
     """
+    if data.are_points(reals.train_images.shape[1:]):
+        if inception or options.features != "auto":
+            raise UserError(
+                f"{reals.name} holds points, which are judged by their modes: leave --features and --inception_weights "
+                "out."
+            )
+        return [evaluator_of(reals, num=num, seed=options.seed)]
     evaluators = []
     if options.features != "inception":
         network = choose_network(
@@ -153,11 +169,19 @@ def _evaluators(
     return evaluators
 
 
+def _judged(subject: Subject, judges: list[Judge]) -> Judged:
+    """All that the judges of its data have to say of it."""
+    first = judges[0]
+    if isinstance(first, MixtureEvaluator):
+        return judge_points(subject, first)
+    return judge(subject, [other for other in judges if isinstance(other, Evaluator)])
+
+
 def _write(target: Path, judged: Judged) -> None:
     """Both files, each the old or the new one, also after a crash."""
     try:
         with replacing(target.with_name(target.name + ".png")) as drawing:
-            picture.save(judged.page, drawing)
+            judged.draw(drawing)
         text = json.dumps(judged.report, indent=2, allow_nan=False) + "\n"
         write_atomically(target.with_name(target.name + ".json"), text)
     except OSError as error:
@@ -173,7 +197,7 @@ def evaluate(options: Options) -> None:
     )
     # By what names the data alone: of own images, and by checksums of others, a --data_dir changes nothing.
     reals: dict[Source, Reals] = {}
-    evaluators: dict[Source, list[Evaluator]] = {}
+    evaluators: dict[Source, list[Judge]] = {}
     for subject in subjects.values():
         if (source := subject.data) not in reals:
             reals[source] = load_reals(source, subject.data_dir)
@@ -184,7 +208,7 @@ def evaluate(options: Options) -> None:
     tables: dict[Source, dict[str, list[Score]]] = {}
     remarks: list[str] = []
     for target, subject in subjects.items():
-        judged = judge(subject, evaluators[subject.data])
+        judged = _judged(subject, evaluators[subject.data])
         tables.setdefault(subject.data, {})[subject.name] = judged.scores
         if (accuracy := judged.report.get("label_accuracy")) is not None:
             own = (

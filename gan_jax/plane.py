@@ -13,13 +13,14 @@ from jax import Array
 from PIL import Image, ImageDraw
 
 from gan_jax.data import Mixture
+from gan_jax.metrics.modes import HIGH_QUALITY
 from gan_jax.parts import Parts
 
 EXTENT = 1.25  # the picture shows [−EXTENT, EXTENT]²; real points lie within [−1, 1]²
 RESOLUTION = 64  # of D's score, along each axis
-SIZE = 384  # pixels along each axis
+SIZE = 480  # pixels along each axis
+DOT = 1.8  # pixels, the radius of a point
 SMOOTH = 2  # the picture is drawn so many times larger, and reduced: dots and circles are then smooth
-HIGH_QUALITY = 3.0  # standard deviations from a mode within which a point counts as of it: Lin 2018, §4.1
 
 # D's score: taken for generated, undecided, taken for real. Dark points stand out from all three.
 COLOURS = np.array([[120, 160, 215], [248, 248, 248], [245, 170, 95]], np.float64)
@@ -81,7 +82,7 @@ def picture(
     near = np.abs(points).max(1) <= EXTENT if len(points) else np.zeros(0, bool)
     for i in np.flatnonzero(near):
         colour = BLACK if labels is None else _rgb(CLASSES[int(labels[i]) % len(CLASSES)])
-        circle(points[i], 1.5 * SMOOTH * size / SIZE, fill=(*colour, 130))
+        circle(points[i], DOT * SMOOTH * size / SIZE, fill=(*colour, 130))
     return drawn.resize((size, size), Image.Resampling.BOX)
 
 

@@ -21,6 +21,7 @@ from gan_jax.advice import advice
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
 from gan_jax.errors import Diverged, UserError
+from gan_jax.evaluation.mixtures import MixtureEvaluator
 from gan_jax.evaluation.named import evaluator_for
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.gan import Gan
@@ -93,6 +94,11 @@ def _evaluator(config: Config) -> Evaluator:
     own = {"image_size": config.image_size, "channels": config.channels}
     # Seed 1: evaluate's default is 0, and the best should not be reported on the samples it was chosen by.
     evaluator = evaluator_for(config.dataset, config.data_dir, seed=1, **own)
+    if isinstance(evaluator, MixtureEvaluator):
+        raise UserError(
+            f"--eval_every measures images, and {config.dataset} holds points: leave it out; gan_jax.evaluate counts "
+            "the modes that a run has found."
+        )
     try:
         evaluator.check_frechet()
     except UserError as error:

@@ -24,6 +24,7 @@ import numpy as np
 import optax
 
 from gan_jax import cli
+from gan_jax.data import are_points
 from gan_jax.errors import UserError
 from gan_jax.evaluation.protocol import bar
 from gan_jax.evaluation.reals import Data, check_arrays, load_reals
@@ -152,6 +153,8 @@ def accuracy(network: FeatureNetwork, images: np.ndarray, labels: np.ndarray) ->
 def _run(options: Options) -> None:
     source = options.source
     reals = load_reals(source, options.data_dir)
+    if are_points(reals.train_images.shape[1:]):
+        raise UserError(f"{reals.name} holds points, which python -m gan_jax.evaluate judges by their modes.")
     if reals.train_labels is None:
         raise UserError(
             f"{reals.name} has no labels to learn from: python -m gan_jax.evaluate judges by a random net."

@@ -14,36 +14,46 @@ import numpy as np
 from gan_jax import __version__, config
 from gan_jax.comparison.scoring import Scored
 from gan_jax.comparison.spread import Difference, difference, spread
-from gan_jax.evaluation.protocol import Evaluator
+from gan_jax.evaluation.named import Judge
 from gan_jax.evaluation.scores import heading
 from gan_jax.storage import replacing, write_atomically
 
-COMPARED = "frechet_distance"  # the metric by which pairs of systems are
-FOUND = "classes_found"
+# The metrics by which pairs of systems are compared, as far as there are any: in words, and whether less is better.
+COMPARED = {
+    "frechet_distance": ("Fréchet distance", True),
+    "modes_found": ("modes found", False),
+    "high_quality": ("the share of samples of high quality", False),
+}
+FOUND = ("classes_found", "modes_found")
+
+Pairs = Mapping[tuple[str, str, str], Difference]  # of two systems, by a metric
 
 
-def write(folder: Path, entries: Mapping[str, Scored], evaluator: Evaluator, *, dataset: str) -> None:
+def write(folder: Path, entries: Mapping[str, Scored], evaluator: Judge, *, dataset: str) -> None:
     """Write all of it into the folder of the comparison."""
-    pairs = {(a, b): _difference(entries[a], entries[b]) for a, b in itertools.combinations(entries, 2)}
+    measured = {metric for entry in entries.values() for metric in _metrics(entry)}
+    # Without any score at all, since all diverged, the first is what is missing.
+    compared = [metric for metric in COMPARED if metric in measured] or list(COMPARED)[:1]
+    pairs = {
+        (a, b, metric): _difference(entries[a], entries[b], metric)
+        for metric in compared
+        for a, b in itertools.combinations(entries, 2)
+    }
     write_atomically(folder / "results.json", json.dumps(_json(entries, pairs, evaluator), indent=2) + "\n")
     write_atomically(folder / "results.csv", _csv(entries))
     plot_curves(entries, folder / "curves.png", f"{dataset}: mean over the seeds, and their range")
     write_atomically(folder / "report.md", _report(entries, pairs, evaluator, dataset))
 
 
-def _difference(a: Scored, b: Scored) -> Difference:
-    """Of the Fréchet distances, over the seeds at which neither diverged."""
+def _difference(a: Scored, b: Scored, metric: str) -> Difference:
+    """Of the values of a metric, over the seeds at which neither diverged."""
     both = [
-        (x[COMPARED], y[COMPARED])
-        for x, y in zip(a.scores, b.scores, strict=True)
-        if x and y and COMPARED in x
+        (x[metric], y[metric]) for x, y in zip(a.scores, b.scores, strict=True) if x and y and metric in x
     ]
     return difference([x for x, _ in both], [y for _, y in both])
 
 
-def _json(
-    entries: Mapping[str, Scored], pairs: Mapping[tuple[str, str], Difference], evaluator: Evaluator
-) -> dict[str, Any]:
+def _json(entries: Mapping[str, Scored], pairs: Pairs, evaluator: Judge) -> dict[str, Any]:
     return {
         "gan_jax": __version__,
         "jax": jax.__version__,
@@ -64,7 +74,7 @@ def _json(
             for label, entry in entries.items()
         },
         "differences": [
-            {"a": a, "b": b, "metric": COMPARED, **found._asdict()} for (a, b), found in pairs.items()
+            {"a": a, "b": b, "metric": metric, **found._asdict()} for (a, b, metric), found in pairs.items()
         ],
     }
 
@@ -86,8 +96,8 @@ def _csv(entries: Mapping[str, Scored]) -> str:
 
 def _report(
     entries: Mapping[str, Scored],
-    pairs: Mapping[tuple[str, str], Difference],
-    evaluator: Evaluator,
+    pairs: Pairs,
+    evaluator: Judge,
     dataset: str,
 ) -> str:
     metrics = [m for m in dict.fromkeys(m for e in entries.values() for m in _metrics(e)) if heading(m)]
@@ -124,30 +134,36 @@ def _cell(values: list[float]) -> str:
 
 
 def _collapsed(entry: Scored, floors: Mapping[str, float]) -> str:
-    """How many members lack a class that real images have."""
-    if FOUND not in floors:
+    """How many members lack a class, or a mode, that real data have."""
+    found = next((metric for metric in FOUND if metric in floors), None)
+    if found is None:
         return "–"
     alive = [scores for scores in entry.scores if scores]
-    return f"{sum(scores[FOUND] < floors[FOUND] for scores in alive)} of {len(alive)}"
+    return f"{sum(scores[found] < floors[found] for scores in alive)} of {len(alive)}"
 
 
-def _sentences(pairs: Mapping[tuple[str, str], Difference]) -> list[str]:
-    if not pairs:
-        return []
-    lines = [
-        "Differences in Fréchet distance over the seeds that both have, with 95% intervals (paired bootstrap):",
-        "",
-    ]
-    for (a, b), found in pairs.items():
-        if found.interval is None:
-            lines.append(f"- {a} − {b}: {found.mean:.3g}; three seeds at least are needed for an interval.")
-            continue
-        low, high = found.interval
-        verdict = {-1: f"{a} is better", 1: f"{b} is better", 0: "these seeds do not tell them apart"}[
-            found.sign
+def _sentences(pairs: Pairs) -> list[str]:
+    lines: list[str] = []
+    for metric in dict.fromkeys(metric for _, _, metric in pairs):
+        words, less = COMPARED[metric]
+        lines += [
+            "",
+            f"Differences in {words} over the seeds that both have, with 95% intervals (paired bootstrap):",
+            "",
         ]
-        lines.append(f"- {a} − {b}: {found.mean:.3g} [{low:.3g}, {high:.3g}]: {verdict}.")
-    return lines
+        for (a, b, of), found in pairs.items():
+            if of == metric:
+                lines.append(f"- {a} − {b}: {_verdict(a, b, found, less)}.")
+    return lines[1:]
+
+
+def _verdict(a: str, b: str, found: Difference, less: bool) -> str:
+    if found.interval is None:
+        return f"{found.mean:.3g}; three seeds at least are needed for an interval"
+    low, high = found.interval
+    better = a if (found.sign < 0) == less else b
+    verdict = f"{better} is better" if found.sign else "these seeds do not tell them apart"
+    return f"{found.mean:.3g} [{low:.3g}, {high:.3g}]: {verdict}"
 
 
 def plot_curves(entries: Mapping[str, Scored], path: Path, title: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from gan_jax import pictures
-from gan_jax.evaluation.protocol import Evaluator
+from gan_jax.drawing import shown_beside
+from gan_jax.evaluation.named import Judge
 from gan_jax.population import Population
 from gan_jax.report import LogRow, read_rows
 from gan_jax.storage import replacing, write_atomically
@@ -19,7 +20,8 @@ class Scored:
     """A system in a comparison.
 
     configs: its members', as JSON. diverged: the step of each, or −1. scores: of each member by metric, empty for those
-    that diverged. rows: the log, a list for each metric. grid: one picture of samples, eight a member.
+    that diverged. rows: the log, a list for each metric. grid: one picture of samples, eight a member, or
+    the plane of each.
     """
 
     population: Population
@@ -32,7 +34,7 @@ class Scored:
 PER_MEMBER = 8  # samples in the grid
 
 
-def scores_of(population: Population, evaluator: Evaluator, folder: Path) -> Scored:
+def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
     """Score each member's samples, those that `gan_jax.evaluate` draws, and draw a grid of a few."""
     key = {"step": population.step, "protocol": evaluator.name("scores"), "network": evaluator.network.sha256}
     path = folder / "scores.json"
@@ -44,14 +46,14 @@ def scores_of(population: Population, evaluator: Evaluator, folder: Path) -> Sco
             scores.append({})
             continue
         gan = population[i]
-        rows.append(gan.sample(PER_MEMBER, gan.config.seed))
+        rows.append(shown_beside(gan, PER_MEMBER))
         if i < len(known):
             scores.append(known[i])
             continue
         images = gan.sample(evaluator.num, evaluator.seed)
         scores.append({score.metric: score.value for score in evaluator.scores(images)})
         write_atomically(path, json.dumps({**key, "scores": scores}) + "\n")
-    grid = np.concatenate(rows) if rows else np.zeros((1, *population.parts.image_shape), np.uint8)
+    grid = np.concatenate(rows) if rows else np.zeros((1, 28, 28, 1), np.uint8)
     with replacing(folder / "samples.png") as new:
         pictures.grid(grid, PER_MEMBER).save(new, "PNG")
     log = read_rows(folder / "metrics.jsonl", population.step)

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from gan_jax import storage
+from gan_jax.data import are_points
 from gan_jax.errors import UserError
 
 
 def read_images(path: Path, shape: tuple[int, ...], num: int) -> np.ndarray:
     """The array `images`, uint8 [N, *shape], of an .npz file; at least `num` of them.
 
-    A single channel's axis may be missing.
+    A single channel's axis may be missing. Points [N, 2] are floats.
 
     Raises:
       UserError: for anything else.
@@ -27,8 +28,10 @@ def read_images(path: Path, shape: tuple[int, ...], num: int) -> np.ndarray:
     images = arrays["images"]
     if images.ndim == 3 and shape[-1] == 1:  # many programs leave out a single channel
         images = images[..., None]
-    wanted = f"uint8 [N,{','.join(map(str, shape))}]"
-    if images.dtype != np.uint8 or images.shape[1:] != shape:
+    kind: type[np.generic] = np.floating if are_points(shape) else np.uint8
+    wanted = f"{'finite floats' if are_points(shape) else 'uint8'} [N,{','.join(map(str, shape))}]"
+    fits = np.issubdtype(images.dtype, kind) and images.shape[1:] == shape
+    if not fits or not np.isfinite(images).all():
         raise UserError(f"{path}: 'images' must be {wanted}, not {images.dtype} {list(images.shape)}.")
     if len(images) < num:
         raise UserError(

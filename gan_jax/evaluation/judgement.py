@@ -1,5 +1,8 @@
 """All that there is to say of a set of samples: scores, classes, nearest training images, and a picture."""
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +19,11 @@ NEIGHBOURS = 200  # samples whose nearest training image is looked for
 
 
 class Judged(NamedTuple):
-    """What there is to say of one subject: for the table, for evaluation.json and for evaluation.png."""
+    """What there is to say of one subject: for the table, for evaluation.json and, by `draw`, for evaluation.png."""
 
     scores: list[Score]
     report: dict[str, Any]
-    page: picture.Page
+    draw: Callable[[Path], None]
 
 
 def judge(subject: JudgedRun | JudgedFile, evaluators: list[Evaluator]) -> Judged:
@@ -57,7 +60,7 @@ def judge(subject: JudgedRun | JudgedFile, evaluators: list[Evaluator]) -> Judge
     labels = subject.labels(first.num)
     if labels is not None and first.network.judges_labels:
         report["label_accuracy"] = _label_accuracy(first, seen, choose(labels, first.num, first.seed))
-    return Judged(scores, report, page)
+    return Judged(scores, report, partial(picture.save, page))
 
 
 def _curve(

@@ -88,13 +88,14 @@ def _draw_numbers(figure: Any, page: Page) -> None:
     """The scores at the left; class shares and the curve at the right, as far as there are any."""
     drawings = [draw for draw, of in ((_draw_shares, page.shares), (_draw_curve, page.curve)) if of]
     left, *right = figure.subfigures(1, 2, width_ratios=[1.15, 1]) if drawings else [figure]
-    _draw_scores(left.subplots(), page.scores)
+    draw_scores(left.subplots(), page.scores)
     if drawings:
         for axes, draw in zip(right[0].subplots(len(drawings), squeeze=False)[:, 0], drawings, strict=True):
             draw(axes, page)
 
 
-def _draw_scores(axes: Any, scores: list[Score]) -> None:
+def draw_scores(axes: Any, scores: list[Score]) -> None:
+    """A table of the scores beside their bounds, in these axes."""
     axes.set_axis_off()
     several = len({score.network for score in scores}) > 1
     lines = [

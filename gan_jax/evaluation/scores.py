@@ -89,7 +89,8 @@ class Score(NamedTuple):
     better: "lower" or "higher".
     floor: the same metric for real train images in place of the samples: no generator should beat it.
     noise: the same for uniform noise, the worst case.
-    n_real, n_fake, split, seed: how many images, and which; the seed is that of every random choice.
+    n_real, n_fake, split, seed: how many images, and which; the seed is that of every random choice. Scores by the
+      known modes of a mixture take no real ones: n_real is 0.
     network, network_sha256: whose features they are.
     """
 
@@ -130,7 +131,7 @@ def heading(metric: str) -> str:
     for family in FAMILIES.values():
         if metric in family.headings:
             return family.headings[metric]
-    return metric
+    return OTHER_HEADINGS.get(metric, metric)
 
 
 def _frechet(real: Seen, fake: Seen, seed: int) -> dict[str, Measured]:
@@ -171,6 +172,8 @@ def _classes(real: Seen, fake: Seen, seed: int) -> dict[str, Measured]:
 
 
 FRECHET = "Fréchet distance"
+# Of metrics of no family: those of a mixture.
+OTHER_HEADINGS = {"modes_found": "modes found", "high_quality": "high quality", "mode_kl": "mode KL"}
 
 FAMILIES: dict[str, Family] = {
     FRECHET: Family(_frechet, {"frechet_distance": "Fréchet"}, lambda width: width + 1, version=1),

@@ -61,6 +61,11 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 def protocol(score: Score) -> str:
     """What all scores of a network depend on, in one line."""
+    if not score.n_real:
+        return (
+            f"{score.n_fake:,} samples, seed {score.seed}; by {score.network}, SHA-256 {score.network_sha256[:16]}…: a "
+            "sample is of high quality within 3 standard deviations of a mode"
+        )
     return (
         f"{score.n_fake:,} samples, {score.n_real:,} {score.split} images, seed {score.seed}; "
         f"features: {score.network}, SHA-256 {score.network_sha256[:16]}…"

@@ -20,6 +20,7 @@ import numpy as np
 
 from gan_jax import cli, report, workdir
 from gan_jax.config import Config
+from gan_jax.data import are_points
 from gan_jax.errors import UserError
 from gan_jax.evaluation.reals import Source, load_reals
 from gan_jax.gan import Gan
@@ -166,7 +167,10 @@ def main(args: Sequence[str]) -> None:
     options = cli.parse(Options, args, prog="python -m gan_jax.human_eval", description=__doc__ or "")
     cli.use_compilation_cache()
     folder = Path(options.workdir).expanduser()
-    workdir.read(folder)
+    if are_points(workdir.read(folder).facts.image_shape):
+        raise UserError(
+            f"{folder} makes points, and people judge images: python -m gan_jax.evaluate counts the modes found."
+        )
     database = folder / "human_eval.sqlite"
     if options.report:
         print(_report(database, folder))

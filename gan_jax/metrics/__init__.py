@@ -4,9 +4,10 @@ from gan_jax.metrics.frechet import Moments, frechet_distance, frechet_from_mome
 from gan_jax.metrics.inception_score import inception_score
 from gan_jax.metrics.kernel import kernel_distance, kernel_distance_subsets
 from gan_jax.metrics.manifold import density_coverage, precision_recall
-from gan_jax.metrics.modes import class_balance, class_histogram, mode_count
+from gan_jax.metrics.modes import ModeScores, class_balance, class_histogram, mode_count, mode_scores
 
 __all__ = [
+    "ModeScores",
     "Moments",
     "class_balance",
     "class_histogram",
@@ -17,6 +18,7 @@ __all__ = [
     "kernel_distance",
     "kernel_distance_subsets",
     "mode_count",
+    "mode_scores",
     "moments",
     "precision_recall",
 ]

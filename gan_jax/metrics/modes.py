@@ -1,4 +1,6 @@
-"""Class balance and mode count: which classes a generator has forgotten."""
+"""Class balance, mode count, and the modes of a known mixture: what a generator has forgotten."""
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,3 +40,42 @@ def class_balance(real_labels: np.ndarray, fake_labels: np.ndarray, classes: int
 def mode_count(labels: np.ndarray) -> int:
     """How many different labels [n] there are: of stacked MNIST's 1,000, the modes found (Lin 2018)."""
     return len(np.unique(labels))
+
+
+HIGH_QUALITY = (
+    3.0  # standard deviations from the nearest mode: Srivastava 2017 (VEEGAN), §4.1; Lin 2018 (PacGAN), §4.1
+)
+
+
+class ModeScores(NamedTuple):
+    """How samples of a mixture of K modes lie.
+
+    found: modes that are the nearest of at least one sample of high quality, one nearer than 3 standard deviations.
+    high_quality: the share of such samples. kl: KL divergence in nats, from 0 to ln K, of the modes' shares, each
+    sample counted at its nearest mode, from equal shares.
+    """
+
+    found: int
+    high_quality: float
+    kl: float
+
+
+def nearest_modes(points: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of points [n, d] the nearest of means [K, d], int [n], and its distance [n]."""
+    distances = np.linalg.norm(points[:, None].astype(np.float64) - means, axis=-1)
+    nearest = distances.argmin(1)
+    return nearest, distances[np.arange(len(points)), nearest]
+
+
+def mode_scores(points: np.ndarray, means: np.ndarray, sd: float) -> ModeScores:
+    """The scores of points [n, d] by a mixture's means [K, d] and its standard deviation along each axis.
+
+    Raises:
+      UserError: for no points, or others than the means are.
+    """
+    if points.ndim != 2 or points.shape[1:] != means.shape[1:] or not len(points):
+        raise UserError(f"points must be [n, {means.shape[1]}], n at least 1, not {list(points.shape)}.")
+    nearest, distances = nearest_modes(points, means)
+    good = distances < HIGH_QUALITY * sd
+    kl = class_balance(np.arange(len(means)), nearest, len(means))
+    return ModeScores(len(np.unique(nearest[good])), float(good.mean()), kl)
