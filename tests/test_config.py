@@ -379,7 +379,7 @@ def test_the_default_folder_says_all_that_changes_a_number() -> None:
         "keep_every",
         "eval_every",
     }
-    free |= {"tensorboard", "epochs", "steps"}
+    free |= {"log_gradients", "tensorboard", "epochs", "steps"}
     assert {field.name for field in dataclasses.fields(Config)} - free == {
         name for name, found in options_of(Config).items() if found.role in ("system", "rate")
     }
