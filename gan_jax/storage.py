@@ -42,6 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The process's number is in its name, since two processes may write the same file at once.
     """
     new = path.with_name(f".{path.name}.{os.getpid()}")
+    _UNFINISHED.add(new)
     try:
         yield new
         with new.open("rb") as file:
@@ -49,6 +50,17 @@ def replacing(path: Path) -> Iterator[Path]:
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+        _UNFINISHED.discard(new)
+
+
+_UNFINISHED: set[Path] = set()  # what this process is writing
+
+
+def remove_unfinished() -> None:
+    """Remove what this process is writing, before it ends."""
+    for path in list(_UNFINISHED):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

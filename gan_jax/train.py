@@ -127,7 +127,7 @@ def _run(chunks: Iterator[Gan], start: Gan | None, loop: Loop, received: list[in
     if gan is not saved and not gan.plan.saves(gan.step):
         loop.save(gan)
     if gan.step < gan.plan.total:
-        raise Stopped(gan, received[0])
+        raise Stopped(gan.step, gan.plan.total, received[0])
     return gan
 
 
