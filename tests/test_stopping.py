@@ -47,7 +47,7 @@ def test_a_second_signal_ends_a_run_in_the_middle_of_a_long_chunk(tmp_path: Path
 
 @pytest.mark.parametrize("delay", [0.3, 2.0])
 def test_a_signal_before_the_steps_ends_the_command_without_a_traceback(delay: float, tmp_path: Path) -> None:
-    process = start(QUICK[:-1] + ("--workdir=run", "--steps=100000000"), tmp_path)
+    process = start((*QUICK, "--steps=100000000"), tmp_path)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)

@@ -30,7 +30,7 @@ from gan_jax.loading import load
 from gan_jax.options import FLAG, SEED, Rule, check, option, real, whole
 from gan_jax.parts import facts_of
 from gan_jax.stopping import on_signals
-from gan_jax.storage import sha256_of_arrays
+from gan_jax.storage import expanded, sha256_of_arrays
 
 # Raters see different ones of so many fakes, so that the result is not about 50 lucky ones.
 POOL = 5000
@@ -167,7 +167,7 @@ def main(args: Sequence[str]) -> None:
     """The command."""
     options = cli.parse(Options, args, prog="python -m gan_jax.human_eval", description=__doc__ or "")
     cli.use_compilation_cache()
-    folder = Path(options.workdir).expanduser()
+    folder = expanded(options.workdir)
     workdir.read(folder)
     database = folder / "human_eval.sqlite"
     if options.report:
