@@ -85,6 +85,12 @@ def claim(config: Config, facts: Facts) -> Iterator[Path]:
     files of a run without its config. Nothing is changed then.
     """
     folder = path_of(config)
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"--workdir={str(folder.absolute())!r} is not UTF-8, in which checkpoints are named: give another."
+        ) from None
     with contextlib.ExitStack() as stack:
         try:
             _check(folder, config, facts)

@@ -154,6 +154,15 @@ def test_the_folder_of_a_user_whom_nobody_knows_is_a_folder(
     assert "~nobody_of_this_name/x holds no run" in found.stderr
 
 
+def test_a_folder_whose_name_is_not_utf_8_is_refused_before_any_work(
+    tmp_path: Path, in_process: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    found = in_process("train", *RUN, "--steps=10", f"--workdir={os.fsdecode(os.fsencode(tmp_path))}/\udcff")
+    assert found.returncode == 2
+    assert "is not UTF-8" in found.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def broken_npz(path: Path, entry: str, content: bytes, method: int) -> None:
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr(entry, content)
