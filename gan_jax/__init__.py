@@ -12,9 +12,16 @@ Importing it is quick: JAX is loaded by the first name that is used.
 import importlib
 import importlib.util
 import pkgutil
+import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# So Python calls itself while it looks for the module of `python -m gan_jax.NAME`. Until that command handles signals,
+# Ctrl-C ends it without a traceback of whatever is being imported.
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 if TYPE_CHECKING:
     from gan_jax.config import PRESETS, Config

@@ -1,6 +1,7 @@
 """The commands in one place: `gan-jax train --loss=hinge`, or `python -m gan_jax train --loss=hinge`."""
 
 import importlib
+import signal
 import sys
 
 from gan_jax import __version__
@@ -21,6 +22,7 @@ def main() -> None:
     name = sys.argv[1].replace("-", "_") if len(sys.argv) > 1 else "__help"
     name = "__help" if name == "_h" else name
     if name in COMMANDS:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as `python -m gan_jax.NAME`: no traceback of imports
         from gan_jax import cli
 
         package = importlib.import_module(f"gan_jax.{name}")

@@ -1,8 +1,9 @@
 """Checkpoints: the only file that imports Orbax.
 
-A checkpoint holds arrays by name, and as metadata their SHA-256 and score. It knows nothing of devices: what 8 wrote,
-1 restores. Orbax writes it in the background, into a temporary folder that it renames at the end, so a killed run
-leaves no half-written one. Only names are listed: the scores are read one by one, so that damage to one stays its own.
+A checkpoint holds arrays by name. Beside them are their SHA-256, a digest of the run's config, a score and the log. It
+knows nothing of devices: what 8 wrote, 1 restores. Orbax writes it in the background, into a temporary folder that it
+renames at the end: a killed run leaves no half-written one. Only names are listed: the scores are read one by one, so
+that damage to one stays its own.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -20,12 +21,15 @@ from orbax.checkpoint import v1 as ocp
 
 from gan_jax.errors import UserError
 from gan_jax.quiet import brief, quiet, quietly
-from gan_jax.storage import Damaged, sha256_of_arrays
+from gan_jax.storage import Damaged, content_of, sha256_of_arrays
 
 KEPT = 3
 TRIES = 20  # how often a folder is listed again at most, in which a running trainer deletes checkpoints
 
+MOST_ROWS = 1000  # of the log in a checkpoint
+
 Arrays = dict[str, np.ndarray]
+Log = Sequence[dict[str, Any]]
 Step = int | Literal["best"] | None  # None is the newest
 
 
@@ -36,9 +40,19 @@ class NonFiniteState(Exception):
 class Checkpoints:
     """The checkpoints of one run: the newest 3, those at multiples of `keep_every`, and the one of the lowest score."""
 
-    def __init__(self, directory: Path, *, write: bool = False, keep_every: int | None = None) -> None:
-        """To write, which one may at a time, the folder is made, and what a killed run left half-written removed."""
-        self._directory, self._write, self._keep_every = directory, write, keep_every
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        write: bool = False,
+        keep_every: int | None = None,
+        digest: str | None = None,
+    ) -> None:
+        """To write, which one may at a time, the folder is made, and what a killed run left half-written removed.
+
+        digest: of the config, which is saved with each, and with which those to restore must agree.
+        """
+        self._directory, self._write, self._keep_every, self._digest = directory, write, keep_every, digest
         self._while_open = contextlib.ExitStack()
         self._orbax: Any = None
 
@@ -69,8 +83,8 @@ class Checkpoints:
         """The folder of one checkpoint."""
         return self._directory / str(step)
 
-    def save(self, arrays: Arrays, step: int, score: float | None = None) -> None:
-        """Save the arrays in the background, once they are copied; lower scores are better.
+    def save(self, arrays: Arrays, step: int, score: float | None = None, log: Log = ()) -> None:
+        """Save the arrays in the background, once they are copied; lower scores are better. `log` is kept beside them.
 
         Raises NonFiniteState for what cannot be trained on, `UserError` if it, or the one before, cannot be written.
         """
@@ -80,7 +94,12 @@ class Checkpoints:
         self.wait()  # so that the score of the one before can be read
         score = None if score is None else float(score)  # an integer or a NumPy number too
         self._kept_as_best = self._find_best({step: score})
-        metadata = {"sha256": sha256_of_arrays(arrays), "score": score}
+        metadata = {
+            "sha256": sha256_of_arrays(arrays),
+            "config": self._digest,
+            "score": score,
+            "log": list(log)[:: 1 + len(log) // MOST_ROWS],
+        }
         # Where it fails to make a folder in the background, its thread waits five minutes for it, and so does the exit.
         options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
         with self._errors(), ocp.Context(async_options=options):
@@ -180,9 +199,20 @@ class Checkpoints:
         arrays: Any = self._read(ocp.load, step)
         if not isinstance(arrays, dict) or {*map(type, arrays.values())} - {np.ndarray}:
             raise Damaged("it holds something other than named arrays")
-        if sha256_of_arrays(arrays) != self._read(_metadata, step).get("sha256"):
+        metadata = self._read(_metadata, step)
+        if sha256_of_arrays(arrays) != metadata.get("sha256"):
             raise Damaged("its contents do not match their SHA-256")
+        if self._digest and metadata.get("config") not in (None, self._digest):
+            raise UserError(
+                f"checkpoint {self.path(step)} was made with other values than those in config.json: put back the "
+                "config.json that the run wrote."
+            )
         return arrays
+
+    def log(self, step: int) -> list[dict[str, Any]]:
+        """The log that was saved with a checkpoint; at most 1,000 rows of it, evenly chosen."""
+        found = self._read(_metadata, step).get("log")
+        return found if isinstance(found, list) else []
 
     def _read(self, read: Callable[[Path], Any], step: int) -> Any:
         try:
@@ -193,7 +223,7 @@ class Checkpoints:
 
 def _metadata(path: Path) -> dict[str, Any]:
     """What is saved beside the arrays. Orbax's function opens the arrays as well, and swallows what it meets there."""
-    found = json.loads((path / "_CHECKPOINT_METADATA").read_bytes())
+    found = json.loads(content_of(path / "_CHECKPOINT_METADATA"))
     if not isinstance(found, dict) or not isinstance(custom := found.get("custom_metadata"), dict):
         raise ValueError("its metadata are not such as Orbax writes")
     return custom

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import inspect
+import io
 import os
 import sys
 import typing
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from gan_jax import plugins
+from gan_jax import plugins, stopping
 from gan_jax.errors import UserError, nearest
 from gan_jax.options import FLAG, REQUIRED, Option, not_allowed, options_of
 from gan_jax.storage import cache_folder
@@ -188,22 +189,59 @@ def use_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+def _speak_on() -> None:
+    """See to it that no word, and nobody who stopped listening, ends a run: what cannot be said is left unsaid."""
+    while (free := os.open(os.devnull, os.O_RDWR)) <= 2:  # closed: else a file would get its number
+        pass
+    os.close(free)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: SIM115
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # × and − on a terminal without UTF-8
+        setattr(sys, name, _Unfailing(stream))
+
+
+class _Unfailing:
+    """A stream that goes nowhere once nobody reads it, or its disk is full."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._try(lambda: self._stream.write(text))
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, say: Callable[[], Any]) -> Any:
+        try:
+            return say()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())  # also for what the stream still holds
+            os.close(nowhere)
+            return say()
+
+
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
-    """Run a command on `sys.argv`: exit 2 and one line for a `UserError`, 130 for Ctrl-C.
+    """Run a command on `sys.argv`: exit 2 and one line for a `UserError`, 128 + its number for a signal.
 
     A file or a plugin that fails is one line, too; any other error is ours, and keeps its traceback.
     """
+    _speak_on()
     try:
-        sys.exit(main(sys.argv[1:]))
+        with stopping.on_signals(stopping.end):
+            code = main(sys.argv[1:])
+        sys.exit(code)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
     except Exception as error:
         if (words := plugins.blamed(error)) is None:
             raise

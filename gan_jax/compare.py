@@ -29,6 +29,7 @@ from gan_jax.parts import facts_of
 from gan_jax.population import Population, prepare_population
 from gan_jax.population_run import train_population
 from gan_jax.stopping import Stopped
+from gan_jax.storage import expanded
 from gan_jax.training import images_of
 from gan_jax.workdir import worded
 
@@ -133,7 +134,7 @@ def compare(options_: Options) -> Path:
     systems = systems_of(options_)
     first = next(iter(systems.values()))[0]
     folder = Path(options_.workdir) if isinstance(options_.workdir, str) else _default_folder(options_, first)
-    folder = folder.expanduser()
+    folder = expanded(folder)
     images, labels = images_of(first)
     facts = facts_of(images, labels, conditional=first.conditional)
     plans = {label: prepare_population(configs, facts)[1] for label, configs in systems.items()}

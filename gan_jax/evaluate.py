@@ -35,7 +35,7 @@ from gan_jax.features import FeatureNetwork, choose_network, load_inception
 from gan_jax.generator_options import Generator
 from gan_jax.options import CHECKPOINT, COUNT, PATH, SEED, check, choice, option, options_of
 from gan_jax.parts import facts_of
-from gan_jax.storage import replacing, write_atomically
+from gan_jax.storage import expanded, replacing, write_atomically
 
 FEATURES = ("auto", "classifier", "random", "inception")
 
@@ -94,7 +94,7 @@ def _subjects(options: Options) -> dict[Path, Subject]:
     Raises `UserError` where one cannot be read, or its results not written.
     """
     found: dict[Path, Subject] = {}
-    folders, files = ([Path(path).expanduser() for path in paths] for paths in (options.workdir, options.npz))
+    folders, files = ([expanded(path) for path in paths] for paths in (options.workdir, options.npz))
     runs = [JudgedRun(path, checkpoint=options.checkpoint, given=options) for path in folders]
     subjects: list[Subject] = [
         *runs,
@@ -102,7 +102,7 @@ def _subjects(options: Options) -> dict[Path, Subject]:
     ]
     for subject in subjects:
         own = isinstance(subject, JudgedRun) and options.out is None
-        folder = Path(options.out or subject.folder).expanduser()
+        folder = expanded(options.out or subject.folder)
         target = folder / ("evaluation" if own else f"{subject.stem}.evaluation")
         if not os.access(folder, os.W_OK | os.X_OK) or not folder.is_dir():
             raise UserError(f"{folder} is no folder that can be written to: give another with --out.")
@@ -192,9 +192,7 @@ def evaluate(options: Options) -> None:
     """Judge all subjects, print their table, write their files. Raises `UserError`."""
     subjects = _subjects(options)
     weights = options.inception_weights
-    inception = (
-        load_inception(None if weights == "download" else Path(weights).expanduser()) if weights else None
-    )
+    inception = load_inception(None if weights == "download" else expanded(weights)) if weights else None
     # By what names the data alone: of own images, and by checksums of others, a --data_dir changes nothing.
     reals: dict[Source, Reals] = {}
     evaluators: dict[Source, list[Judge]] = {}

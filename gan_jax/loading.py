@@ -18,6 +18,7 @@ from gan_jax.options import CHECKPOINT, PATH, converted
 from gan_jax.parts import Facts, Parts, build
 from gan_jax.plan import Plan, plan
 from gan_jax.population import Population, prepare_population
+from gan_jax.storage import expanded
 
 
 def restored(
@@ -51,7 +52,7 @@ def load(
     `member` says which of a population's. `warn` is told of damaged checkpoints that are passed over. Raises
     `UserError` if there is no run, no such member, or no usable checkpoint.
     """
-    folder = Path(converted("workdir", folder, PATH)).expanduser()
+    folder = expanded(converted("workdir", folder, PATH))
     if checkpoint is not None:
         converted("checkpoint", checkpoint, CHECKPOINT)
     record = workdir.read(folder)
@@ -60,7 +61,7 @@ def load(
         raise UserError(f"{folder} holds a single run and no population: leave the member out.")
     if not record.alone and (member is None or not 0 <= member < count):
         raise UserError(f"{folder} holds a population of {count}: say which member, from 0 to {count - 1}.")
-    step, arrays = _newest(folder, checkpoint, warn)
+    step, arrays = _newest(folder, checkpoint, warn, workdir.digest(record.configs, record.facts))
     try:
         if record.alone:
             config, facts = record.config, record.facts
@@ -72,13 +73,13 @@ def load(
 
 
 def _newest(
-    folder: Path, checkpoint: Step, warn: Callable[[str], object]
+    folder: Path, checkpoint: Step, warn: Callable[[str], object], digest: str
 ) -> tuple[int, dict[str, np.ndarray]]:
     """The step and arrays of the newest checkpoint, or the one asked for."""
     none_yet = f"{folder} holds no checkpoint yet: let gan_jax.train run for a while first."
     if not (folder / "checkpoints").is_dir():
         raise UserError(none_yet)
-    with Checkpoints(folder / "checkpoints") as checkpoints:
+    with Checkpoints(folder / "checkpoints", digest=digest) as checkpoints:
         found = checkpoints.restore(warn, checkpoint)
     if found is None and checkpoint == "best":
         raise UserError(

@@ -57,8 +57,9 @@ class Loop:
 
     def save(self, gan: Gan, score: float | None = None) -> None:
         """Keep a checkpoint. Raises `Diverged` if an array of the state is not finite."""
+        self._log.wait()  # a run that goes on from this checkpoint finds the grids before it
         try:
-            self._checkpoints.save(to_arrays(gan.state), gan.step, score)
+            self._checkpoints.save(to_arrays(gan.state), gan.step, score, self._log.rows)
         except NonFiniteState as error:
             raise Diverged(f"step {gan.step}: {error} is not finite") from error
 

@@ -34,6 +34,14 @@ def grid(images: np.ndarray, columns: int | None = None) -> Image.Image:
     return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
 
 
+def whole(path: Path) -> bool:
+    """Whether there is a PNG that was written to its end."""
+    try:
+        return path.read_bytes().endswith(b"IEND\xaeB`\x82")
+    except OSError:
+        return False
+
+
 def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     """Both losses, the penalties, and D's mean score on real and fake, over the steps of a run, as a PNG.
 

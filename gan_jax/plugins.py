@@ -135,7 +135,7 @@ def blamed(error: Exception) -> str | None:
 
 
 def _file(path: str | Path) -> Path:
-    return Path(os.path.realpath(Path(path).expanduser()))  # as tracebacks name it
+    return Path(os.path.realpath(os.path.expanduser(path)))  # as tracebacks name it
 
 
 def _words(path: str | Path, error: BaseException) -> str:

@@ -70,7 +70,7 @@ def train_population(
                     break
         assert population is not None
         if population.step < population.plan.total:
-            raise Stopped(population, received[0])
+            raise Stopped(population.step, population.plan.total, received[0])
     return population
 
 

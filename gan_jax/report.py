@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from gan_jax import pictures
 from gan_jax.config import Config
 from gan_jax.drawing import Painting
 from gan_jax.errors import UserError
@@ -55,12 +57,14 @@ class Report:
     Use it as a context manager. Pictures are drawn on a thread of their own, off the critical path.
     """
 
-    def __init__(self, folder: Path, config: Config, plan: Plan, start: int) -> None:
-        """A run that goes on at step `start`. Later rows of an earlier try are dropped."""
+    def __init__(
+        self, folder: Path, config: Config, plan: Plan, start: int, kept: Sequence[LogRow] = ()
+    ) -> None:
+        """A run that goes on at step `start`. Later rows of an earlier try are dropped; lost ones come from `kept`."""
         self._folder, self._plan = folder, plan
         (folder / "samples").mkdir(exist_ok=True)
         self._writer = _tensorboard_writer(folder, start) if config.tensorboard else None
-        self.rows = read_rows(folder / "metrics.jsonl", start)
+        self.rows = _with_lost(read_rows(folder / "metrics.jsonl", start), kept, start)
         write_atomically(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
         self._metrics = (folder / "metrics.jsonl").open("a")
         self._bar = tqdm(total=plan.total, initial=start, unit="step", disable=None, dynamic_ncols=True)
@@ -100,12 +104,23 @@ class Report:
 
     def samples(self, row: LogRow, painting: Painting) -> None:
         """The fixed latents' images after a chunk, as samples/sample_{epoch}_{batch}.png, in order of their names."""
-        path = self._folder / "samples" / f"sample_{row['epoch']:04}_{row['batch']:06}.png"
+        path = self._sample(row)
         self._painted.append(self._painter.submit(lambda: save_picture(path, painting())))
         self._check_painted(wait=False)
         if self._writer is not None:
             picture = np.atleast_3d(np.asarray(painting()))
             self._writer.add_image("samples", picture, row["step"], dataformats="HWC")
+
+    def wait(self) -> None:
+        """Return once all pictures are on disk."""
+        self._check_painted()
+
+    def lost_samples(self) -> list[LogRow]:
+        """The rows whose grid in `samples/` is missing or damaged."""
+        return [row for row in self.rows if not pictures.whole(self._sample(row))]
+
+    def _sample(self, row: LogRow) -> Path:
+        return self._folder / "samples" / f"sample_{row['epoch']:04}_{row.get('batch', 0):06}.png"
 
     def _check_painted(self, *, wait: bool = True) -> None:
         """Raise what went wrong on the painter's thread: a full disk must not pass unnoticed."""
@@ -116,13 +131,37 @@ class Report:
 
 
 def read_rows(path: Path, stop: int) -> list[LogRow]:
-    """The rows of a log up to step `stop`; a line that a killed run wrote only half of is dropped."""
+    """The rows of a log up to step `stop`. What is no row is left out: half of one, or damage."""
     rows = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
-        with contextlib.suppress(ValueError, TypeError, KeyError):
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError, RecursionError):
             row = json.loads(line)
-            if row["step"] <= stop:
+            if _is_row(row) and row["step"] <= stop:
                 rows.append(row)
+    return rows
+
+
+def _is_row(row: Any) -> bool:
+    if not isinstance(row, dict) or any(
+        type(row.get(name, 0)) is not int for name in ("step", "epoch", "batch")
+    ):
+        return False
+    values = [value for x in row.values() for value in (x if isinstance(x, list) else [x])]
+    return {"step", "epoch", "d_loss", "g_loss"} <= row.keys() and all(
+        type(x) in (int, float, type(None)) for x in values
+    )
+
+
+def _with_lost(rows: list[LogRow], kept: Sequence[LogRow], start: int) -> list[LogRow]:
+    """The rows, and those of `kept`, the checkpoint's, that are not among them; it is said where any are lost."""
+    there = {row["step"] for row in rows}
+    found = [row for row in kept if _is_row(row) and row["step"] <= start and row["step"] not in there]
+    if found:
+        warn(f"metrics.jsonl has lost rows: {len(found)} are put back from the checkpoint.")
+    rows = sorted([*rows, *found], key=lambda row: row["step"])
+    if start and (not rows or rows[-1]["step"] < start):
+        last = rows[-1]["step"] if rows else 0
+        warn(f"metrics.jsonl has no rows of steps {last + 1} to {start}: its curves have a gap there.")
     return rows
 
 

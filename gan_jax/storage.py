@@ -1,11 +1,15 @@
 """Files and memory: the one place for atomic writes, hashes, locks, damaged .npz files and the cache folder."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
+import lzma
 import math
 import os
+import stat
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,7 +22,8 @@ from gan_jax.errors import UserError
 # What reading a damaged .npz, or something else in its place, may end in: NumPy documents none of it. `SyntaxError`
 # and `RecursionError` come of its headers, which are Python literals.
 _NPZ_DAMAGE: tuple[type[Exception], ...] = (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile)
-_NPZ_DAMAGE += (zlib.error, NotImplementedError, RuntimeError, SyntaxError, OverflowError)
+_NPZ_DAMAGE += (zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, SyntaxError, OverflowError)
+_NPZ_DAMAGE += (MemoryError, tokenize.TokenError)  # of a deeply nested header
 
 
 def cache_folder() -> Path:
@@ -42,6 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The process's number is in its name, since two processes may write the same file at once.
     """
     new = path.with_name(f".{path.name}.{os.getpid()}")
+    _UNFINISHED.add(new)
     try:
         yield new
         with new.open("rb") as file:
@@ -49,6 +55,17 @@ def replacing(path: Path) -> Iterator[Path]:
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+        _UNFINISHED.discard(new)
+
+
+_UNFINISHED: set[Path] = set()  # what this process is writing
+
+
+def remove_unfinished() -> None:
+    """Remove what this process is writing, before it ends."""
+    for path in list(_UNFINISHED):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -63,7 +80,7 @@ def target(out: str, endings: Mapping[str, str]) -> Path:
     Raises:
       UserError: for another ending, for a folder, and where there is no folder that can be written to.
     """
-    path = Path(os.path.expanduser(out))  # where the method would raise for an unknown user
+    path = expanded(out)
     if path.is_dir():
         raise UserError(f"--out={out} is a folder: give a file in it.")
     if path.suffix not in endings:
@@ -76,9 +93,29 @@ def target(out: str, endings: Mapping[str, str]) -> Path:
     return path
 
 
+def opened(path: Path) -> io.BufferedReader:
+    """The file at `path`, to be read. Raises OSError for what is no regular file: a pipe would wait for ever."""
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return open(number, "rb")
+
+
+def content_of(path: Path) -> bytes:
+    """All that is in the file at `path`. Raises OSError as `opened` does."""
+    with opened(path) as file:
+        return file.read()
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with ~ as the home folder; an unknown user's stays as it is, as in a shell."""
+    return Path(os.path.expanduser(path))  # the method would raise
+
+
 def sha256_of_file(path: Path) -> str:
     """SHA-256 of a file's content, in hex."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -120,12 +157,15 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.n
       Damaged: if it holds anything else.
       OSError: if it cannot be read.
     """
-    with path.open("rb") as stream:  # opened here, since np.load leaves a damaged file open
+    with opened(path) as stream:  # opened here, since np.load leaves a damaged file open
         try:
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise Damaged("it holds a single array, and no archive of named ones")
-            return {name: file[name] for name in file.files if names is None or name in names}
+            found = {name: file[name] for name in file.files if names is None or name in names}
+            if strange := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
+                raise Damaged(f"'{strange[0]}' in it is no array")
+            return found
         except _NPZ_DAMAGE as error:
             raise _damaged(error) from error
 
@@ -137,7 +177,7 @@ def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
       Damaged: if it holds anything else, or if an array's header does not fit the size of its data.
       OSError: if it cannot be read.
     """
-    with path.open("rb") as stream:
+    with opened(path) as stream:
         try:
             with zipfile.ZipFile(stream) as archive:
                 entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]

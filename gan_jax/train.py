@@ -31,6 +31,7 @@ from gan_jax.parts import Parts, facts_of
 from gan_jax.plan import Plan
 from gan_jax.report import Report
 from gan_jax.stopping import Stopped, signals
+from gan_jax.storage import expanded
 from gan_jax.training import images_of, iterate, prepare
 
 
@@ -47,15 +48,21 @@ def train(config: Config) -> Path:
     facts = facts_of(images, labels, conditional=config.conditional)
     parts, plan = prepare(config, facts)
     evaluator = _evaluator(config) if config.eval_every else None
+    digest = workdir.digest([config], facts)
     with (
         workdir.claim(config, facts) as folder,
-        Checkpoints(folder / "checkpoints", write=True, keep_every=config.keep_every) as checkpoints,
+        Checkpoints(
+            folder / "checkpoints", write=True, keep_every=config.keep_every, digest=digest
+        ) as checkpoints,
     ):
         start = _start(config, parts, plan, facts.num_images, checkpoints)
         workdir.write_config(folder, config, facts)
         report.save_picture(folder / "real.png", drawing.real(config, images))
         _announce(config, start, plan.total, folder, note)
-        with Report(folder, config, plan, start.step if start else 0) as log, signals() as received:
+        kept = checkpoints.log(start.step) if start else []
+        with Report(folder, config, plan, start.step if start else 0, kept) as log, signals() as received:
+            if start is not None:
+                _mend_pictures(log, start)
             try:
                 chunks = iterate(config, parts, plan, images, labels, start)
                 gan = _run(chunks, start, Loop(checkpoints, log, evaluator), received)
@@ -85,7 +92,7 @@ def _placed(config: Config) -> Config:
             )
         found["dataset"] = str(path)
     if config.data_dir is not None:
-        found["data_dir"] = str(Path(config.data_dir).expanduser().resolve())
+        found["data_dir"] = str(expanded(config.data_dir).resolve())
     return dataclasses.replace(config, **found)
 
 
@@ -133,8 +140,21 @@ def _run(chunks: Iterator[Gan], start: Gan | None, loop: Loop, received: list[in
     if gan is not saved and not gan.plan.saves(gan.step):
         loop.save(gan)
     if gan.step < gan.plan.total:
-        raise Stopped(gan, received[0])
+        raise Stopped(gan.step, gan.plan.total, received[0])
     return gan
+
+
+def _mend_pictures(log: Report, start: Gan) -> None:
+    """Draw the grid of the run's last step again where it is missing or damaged; say which others are."""
+    lost = log.lost_samples()
+    for row in lost:
+        if row["step"] == start.step:
+            log.samples(row, drawing.painting(start, drawing.sketch(start)))
+    if others := [row["step"] for row in lost if row["step"] != start.step]:
+        report.warn(
+            f"{len(others)} grids in samples/ are missing or damaged, the first of step {others[0]}: they cannot be "
+            "drawn again."
+        )
 
 
 def _last_good(checkpoints: Checkpoints) -> str:

@@ -20,7 +20,7 @@ from gan_jax.options import options_of
 from gan_jax.parts import Facts
 from gan_jax.plan import plan
 from gan_jax.provenance import Used
-from gan_jax.storage import locked, write_atomically
+from gan_jax.storage import content_of, expanded, locked, write_atomically
 
 FOLDERS = ("checkpoints", "samples")
 FILES = ("metrics.jsonl", "real.png", "losses.png", "samples.png", "evaluation.json", "evaluation.png")
@@ -47,7 +47,7 @@ def path_of(config: Config) -> Path:
     So two runs whose numbers differ never meet in one folder.
     """
     if config.workdir is not None:
-        return Path(config.workdir).expanduser()
+        return expanded(config.workdir)
     own = configs.own_values(config)
     differing = {
         name: getattr(config, name)
@@ -85,6 +85,12 @@ def claim(config: Config, facts: Facts) -> Iterator[Path]:
     files of a run without its config. Nothing is changed then.
     """
     folder = path_of(config)
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"--workdir={str(folder.absolute())!r} is not UTF-8, in which checkpoints are named: give another."
+        ) from None
     with contextlib.ExitStack() as stack:
         try:
             _check(folder, config, facts)
@@ -119,10 +125,17 @@ def _write(folder: Path, values: dict[str, Any], config: Config, facts: Facts) -
     write_atomically(folder / "config.json", json.dumps({**values, **beside}, indent=2) + "\n")
 
 
+def digest(members: Sequence[Config], facts: Facts) -> str:
+    """SHA-256 of all in `config.json` that must not change: a checkpoint says of which it is."""
+    fixed = [name for name, found in options_of(Config).items() if found.role in ("system", "rate")]
+    values = [{name: getattr(config, name) for name in fixed} for config in members]
+    return hashlib.sha256(json.dumps([values, facts], sort_keys=True).encode()).hexdigest()
+
+
 def read(folder: Path) -> Record:
     """What the run in `folder` is. Raises `UserError` if there is none, or its plugins were not loaded."""
     try:
-        content = (folder / "config.json").read_bytes()
+        content = content_of(folder / "config.json")
     except OSError as error:
         raise UserError(
             f"--workdir={folder} holds no run ({error.strerror}: config.json): give the folder of one that "

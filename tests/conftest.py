@@ -35,6 +35,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")  # (B, 1) against (B,) is
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def alone() -> dict[str, str]:
+    """The environment of a process with one device."""
+    return {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+
+
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Has `-p no:xdist` accept, and ignore, the flags of pytest-xdist that pyproject.toml gives."""
     if not pluginmanager.hasplugin("xdist"):

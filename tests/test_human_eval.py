@@ -273,6 +273,12 @@ def test_bad_requests_are_refused_and_change_nothing(tmp_path: Path) -> None:
     infinite = json.dumps({**good, "response_ms": float("inf")})
     assert client.post("/answers", data=infinite, content_type="application/json").status_code == 422
     assert client.post("/answers", json=[1]).status_code == 422
+    for late in (10**20, 10**400):
+        assert client.post("/answers", json={**good, "response_ms": late}).status_code == 422
+    for body in (json.dumps({**good, "card": "\ud800"}), "[" * 2000):
+        sent = client.post("/answers", data=body, content_type="application/json")
+        assert sent.status_code == 400
+    assert client.post("/raters", json={"name": "\ud800"}).status_code == 400
     assert client.post("/answers", data="{", content_type="application/json").status_code == 400
     assert client.post("/answers", data=good).status_code == 415  # what another web site's form could send
     assert client.post("/raters", json={"name": "x" * 9000}).status_code == 413

@@ -20,6 +20,7 @@ from gan_jax.checkpoint import Checkpoints
 from gan_jax.errors import UserError
 from gan_jax.loading import load
 from gan_jax.objectives import OBJECTIVES
+from tests.conftest import alone
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Refuse = Callable[..., None]
@@ -31,11 +32,6 @@ QUICK = (*SYSTEM, "--log_every=10", "--checkpoint_every=20")
 QUICKER = (*MLP, *QUICK)
 # Not on the fastest machine does it end before it is stopped: what it prints fills the pipe, and it waits.
 ENDLESS = ("--epochs=60",)
-
-
-def alone() -> dict[str, str]:
-    """The environment of a process with one device."""
-    return {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
 
 
 def arrays(folder: Path, step: int) -> dict[str, np.ndarray]:

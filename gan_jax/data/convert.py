@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from gan_jax import storage
 from gan_jax.errors import UserError
+from gan_jax.storage import opened
 
 SIZES = range(8, 129)  # the heights and widths that the nets are made for
 MODES = {1: "L", 3: "RGB"}
@@ -77,7 +78,7 @@ def decode(file: Path, image_size: int | None, channels: int | None) -> np.ndarr
       UserError: if it is damaged, of another type or a decompression bomb.
     """
     try:
-        with Image.open(file, formats=("PNG", "JPEG")) as image:
+        with opened(file) as content, Image.open(content, formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f"{image.width}×{image.height} pixels")
             picture = _plain(image)

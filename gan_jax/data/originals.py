@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gan_jax.errors import UserError
+from gan_jax.storage import content_of, expanded, opened
 
 Labelled = tuple[np.ndarray, np.ndarray]
 
@@ -34,7 +35,7 @@ def from_idx(files: Mapping[str, Path]) -> dict[str, Labelled]:
 
 def _idx(path: Path) -> np.ndarray:
     """The array in a gzip file of LeCun's IDX format: a magic number with the rank, sizes, uint8 values."""
-    data = gzip.decompress(path.read_bytes())
+    data = gzip.decompress(content_of(path))
     shape = struct.unpack_from(f">{data[3]}I", data, 4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
 
@@ -47,14 +48,14 @@ def from_cifar(files: Mapping[str, Path]) -> dict[str, Labelled]:
     [path] = files.values()
     batches = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
     found = {}
-    with tarfile.open(path) as archive:
+    with opened(path) as file, tarfile.open(fileobj=file) as archive:
         for member in archive:  # in one pass: to go back in a gzip file is to decompress it from its start
-            if file := archive.extractfile(member):
-                found[Path(member.name).stem] = file.read()
+            if content := archive.extractfile(member):
+                found[Path(member.name).stem] = content.read()
     arrays = {}
     for split, names in batches.items():
-        content = b"".join(found[name] for name in names)
-        records = np.frombuffer(content, np.uint8).reshape(-1, 1 + 3 * 32 * 32)
+        joined = b"".join(found[name] for name in names)
+        records = np.frombuffer(joined, np.uint8).reshape(-1, 1 + 3 * 32 * 32)
         images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         arrays[split] = np.ascontiguousarray(images), records[:, 0]
     return arrays
@@ -78,7 +79,7 @@ class Originals:
         else. Where both are known they are put back, so that the original's checksum decides there too.
         """
         try:
-            data = path.read_bytes()
+            data = content_of(path)
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}). {remedy}") from None
         candidates = [data]
@@ -98,7 +99,7 @@ class Originals:
         """
         if data_dir is None:
             return {}
-        folder = Path(os.path.expanduser(data_dir))  # where the method would raise for an unknown user
+        folder = expanded(data_dir)
         if not os.path.isdir(folder):
             what = "is a file" if os.path.exists(folder) else "does not exist"
             raise UserError(

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from gan_jax.data import prepare
 from gan_jax.data.originals import Labelled, Originals
 from gan_jax.errors import UserError
-from gan_jax.storage import cache_folder, locked, sha256_of_file, write_atomically
+from gan_jax.storage import cache_folder, content_of, locked, sha256_of_file, write_atomically
 
 # What a disk or its owner may refuse. Any other OSError is a bug of ours.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
@@ -60,7 +60,7 @@ def _cached(folder: Path, originals: Originals, split: str) -> Labelled | None:
     for part in ("images", "labels"):
         file = f"decoded/{split}_{part}.npy"
         try:
-            data = (folder / file).read_bytes()
+            data = content_of(folder / file)
         except OSError:
             return None
         if hashlib.sha256(data).hexdigest() != checksums["decoded"].get(file):
@@ -73,7 +73,7 @@ def _recorded(folder: Path, originals: Originals) -> dict[str, dict[str, str]]:
     """The checksums recorded for the set; none if they are unreadable or speak of other original files."""
     nothing: dict[str, dict[str, str]] = {"originals": {}, "prepared": {}, "decoded": {}}
     try:
-        found = json.loads((folder / "checksums.json").read_bytes())
+        found = json.loads(content_of(folder / "checksums.json"))
     except (OSError, ValueError):
         return nothing
     if not isinstance(found, dict) or found.get("originals") != dict(originals.sha256):

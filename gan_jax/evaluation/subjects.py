@@ -17,7 +17,7 @@ from gan_jax.evaluation.protocol import Evaluator, bar
 from gan_jax.evaluation.reals import Data, Source
 from gan_jax.gan import Gan
 from gan_jax.loading import load
-from gan_jax.storage import Damaged, npz_headers
+from gan_jax.storage import Damaged, npz_headers, opened
 
 CHECKPOINTS = 10  # of a run at most, for the curve of its scores
 PATHS = 6  # interpolations shown
@@ -115,7 +115,7 @@ class JudgedFile:
     def __init__(self, path: Path, *, data: Source, data_dir: str | None) -> None:
         """Of images like those of a data set. Raises `UserError` if there is no file to read."""
         try:
-            path.open("rb").close()
+            opened(path).close()
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}).") from error
         self.name, self.folder, self.stem = str(path), path.absolute().parent, path.stem

@@ -15,6 +15,7 @@ import numpy as np
 
 from gan_jax.errors import UserError
 from gan_jax.features.state_pickle import Storage, Tensor, interpret
+from gan_jax.storage import content_of
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first value in files from before PyTorch 1.6
 # What a damaged file may end in: of ours, of `pickletools` and `zipfile`, which documents little of it.
@@ -90,7 +91,7 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         # All of it first: of a file, a damaged length field would ask for more memory than there is.
-        content = path.read_bytes()
+        content = content_of(path)
         return (_read_zip if content.startswith(b"PK") else _read_legacy)(io.BytesIO(content))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None

@@ -30,7 +30,8 @@ from gan_jax.human_eval.answers import Answers, Conditions
 from gan_jax.loading import load
 from gan_jax.options import FLAG, SEED, Rule, check, option, real, whole
 from gan_jax.parts import facts_of
-from gan_jax.storage import sha256_of_arrays
+from gan_jax.stopping import on_signals
+from gan_jax.storage import expanded, sha256_of_arrays
 
 # Raters see different ones of so many fakes, so that the result is not about 50 lucky ones.
 POOL = 5000
@@ -157,7 +158,8 @@ def _serve(options: Options, folder: Path, database: Path) -> None:
             f"Open http://127.0.0.1:{server.port} on this machine; Ctrl-C ends and reports. Answers: {database}",
             flush=True,
         )
-        server.serve_forever()  # returns at Ctrl-C, which is how this ends
+        with on_signals(lambda number: server.shutdown()):  # which is how this ends
+            server.serve_forever()
     tallies = answers.tallies(session)
     print("\n" + (shares.table(conditions, tallies) if tallies else "No answers were given."))
 
@@ -166,7 +168,7 @@ def main(args: Sequence[str]) -> None:
     """The command."""
     options = cli.parse(Options, args, prog="python -m gan_jax.human_eval", description=__doc__ or "")
     cli.use_compilation_cache()
-    folder = Path(options.workdir).expanduser()
+    folder = expanded(options.workdir)
     if are_points(workdir.read(folder).facts.image_shape):
         raise UserError(
             f"{folder} makes points, and people judge images: python -m gan_jax.evaluate counts the modes found."

@@ -7,11 +7,11 @@
     POST /answers                 a judgement -> the next state
 
 Blindness: what a rater's browser receives is random tokens in random order and images. Truth and index stay
-here. Every PNG is written by the same call, uncompressed, so that not even its length differs.
+here. Every PNG is written by the same call, uncompressed, so that not even its length differs; and before the first
+request, so that neither does the time that it takes to come.
 """
 
 import io
-import math
 import socket
 import sqlite3
 from pathlib import Path
@@ -32,6 +32,7 @@ from gan_jax.human_eval.shares import Share
 ASSETS = Path(__file__).parent.parent / "assets" / "human_eval"
 GRID = 16  # images on a page of the grid
 NAME_LENGTH = 40
+LONGEST_MS = 1e9  # milliseconds of a response: eleven days
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -56,7 +57,7 @@ def make_app(answers: Answers, conditions: Conditions, images: Images, deal: Dea
     # Without this any web site could have its name resolve to 127.0.0.1 and read the page (DNS rebinding).
     app.config.update(TRUSTED_HOSTS=["127.0.0.1", "localhost"], MAX_CONTENT_LENGTH=4096)
     session = answers.session(conditions)
-
+    pngs = {truth: [png(image) for image in found] for truth, found in images.items()}
     assets = {kind: (ASSETS / f"page.{kind}").read_bytes() for kind in ("html", "css", "js")}
 
     @app.get("/")
@@ -89,7 +90,7 @@ def make_app(answers: Answers, conditions: Conditions, images: Images, deal: Dea
         # Under a time limit a reload must not buy a second look.
         if conditions.seconds and not answers.show(card):
             abort(410, "This image was already shown.")
-        return Response(png(images[found.truth][found.image]), mimetype="image/png")
+        return Response(pngs[found.truth][found.image], mimetype="image/png")
 
     @app.post("/answers")
     def judge() -> Response:
@@ -98,7 +99,7 @@ def make_app(answers: Answers, conditions: Conditions, images: Images, deal: Dea
             abort(404, "There is no such image here.")
         if answer not in ("real", "fake"):
             abort(422, "An answer is real or fake.")
-        if elapsed is not None and not (math.isfinite(elapsed) and elapsed >= 0):
+        if elapsed is not None and not 0 <= elapsed <= LONGEST_MS:
             abort(422, "A response time is a number of milliseconds.")
         answers.judge(token, answer, elapsed)
         return state(card.rater)
@@ -125,12 +126,17 @@ def _field(name: str, kind: type) -> Any:
 
     Only JSON: a form, which any web site could have a browser send here, is refused with 415.
     """
-    body = request.get_json()
+    try:
+        body = request.get_json()
+    except RecursionError:
+        abort(400, "This is nested too deeply.")
     value = body.get(name) if isinstance(body, dict) else None
     if kind is float and (value is None or (isinstance(value, int | float) and not isinstance(value, bool))):
         return value
     if not isinstance(value, kind):
         abort(422, f"The field {name} is missing.")
+    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        abort(400, f"The field {name} is no text.")  # half a character, which no database keeps
     return value
 
 

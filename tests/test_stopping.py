@@ -1,0 +1,100 @@
+"""Signals, in processes of their own, and readers that go away."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import alone
+
+TRAIN = (sys.executable, "-m", "gan_jax.train", "--model=mlp", "--batch_size=8")
+QUICK = (*TRAIN, "--steps=20", "--log_every=10", "--checkpoint_every=10", "--workdir=run")
+
+
+def start(command: tuple[str, ...], folder: Path, **options: Any) -> subprocess.Popen[str]:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.Popen(command, cwd=folder, env=alone(), text=True, **pipes)
+
+
+def test_a_second_signal_ends_a_run_in_the_middle_of_a_long_chunk(tmp_path: Path) -> None:
+    number = signal.SIGINT
+    endless = (*TRAIN, "--steps=100000000", "--log_every=100000000", "--checkpoint_every=100000000")
+    process = start((*endless, "--workdir=run"), tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()  # what it begins with
+    while not (tmp_path / "run" / "samples").is_dir():  # the last that is made before the steps
+        time.sleep(0.1)
+    time.sleep(3)  # compiling, which a signal ends just as well
+    process.send_signal(number)
+    assert process.stderr.readline() == "\n"
+    said = process.stderr.readline()
+    if said != "interrupted\n":
+        assert said.startswith("stopping: the steps at hand are finished and saved first; once more")
+        process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
+    assert "Done" not in out
+    assert not list((tmp_path / "run").glob(".*.png*"))
+
+
+@pytest.mark.parametrize("delay", [0.3, 2.0])
+def test_a_signal_before_the_steps_ends_the_command_without_a_traceback(delay: float, tmp_path: Path) -> None:
+    process = start((*QUICK, "--steps=100000000"), tmp_path)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
+    assert "Traceback" not in err
+    assert "Done" not in out
+
+
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    process = start(("nohup", *QUICK), tmp_path)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert (tmp_path / "run" / "samples.png").exists()
+
+
+def test_a_reader_that_goes_away_costs_nothing(tmp_path: Path) -> None:
+    process = start(QUICK, tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait(timeout=120) == 0
+    assert (tmp_path / "run" / "samples.png").exists()
+
+
+@pytest.mark.parametrize("command", [QUICK, (*TRAIN, "--help")])
+def test_a_full_disk_under_the_log_costs_nothing(command: tuple[str, ...], tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        assert start(command, tmp_path, stdout=full, stderr=full).wait(timeout=120) == 0
+
+
+def test_closed_streams_cost_nothing(tmp_path: Path) -> None:
+    def close() -> None:
+        for number in range(3):
+            os.close(number)
+
+    process = start(QUICK, tmp_path, preexec_fn=close, stdout=None, stderr=None)
+    assert process.wait(timeout=120) == 0
+    assert (tmp_path / "run" / "samples.png").exists()
+
+
+def test_a_terminal_without_utf_8_is_told_what_it_can_show(tmp_path: Path) -> None:
+    plain = {**alone(), "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    for command in (QUICK, (*TRAIN, "--help")):
+        done = subprocess.run(command, cwd=tmp_path, env=plain, capture_output=True, timeout=120)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"?" in done.stdout
