@@ -87,18 +87,15 @@ def augmentation(options: Options) -> dict[Cell, float | None]:
             gan = _gan(place / "gan", _config(options, size, seed), images, labels)
             if gan is not None:
                 shown.setdefault(size, gan.sample(SHOWN * int(labels.max() + 1)))
-            for source in SOURCES:
-                cell = Cell(size, seed, source)
-                if cell not in accuracies.known:
-                    data = _data(source, images, labels, gan, options.samples)
-                    accuracies.add(
-                        cell, None if data is None else _accuracy(place, cell, *data, reals, options.steps)
-                    )
-                value = accuracies.known[cell]
-                print(
-                    f"{size} images, seed {seed}, {source}: "
-                    + ("no GAN" if value is None else f"{value:.2%}"),
-                    flush=True,
+            cells = [Cell(size, seed, source) for source in SOURCES]
+            if not accuracies.known.keys() >= set(cells):
+                _learn(
+                    place,
+                    cells,
+                    _data(images, labels, gan, options.samples),
+                    reals,
+                    options.steps,
+                    accuracies,
                 )
         write(out, accuracies, options.sizes, range(seed + 1), shown, _command(options))
     return {
@@ -147,16 +144,35 @@ def _gan(folder: Path, config: Config, images: np.ndarray, labels: np.ndarray) -
     return None if population.diverged[0] >= 0 else population[0]
 
 
-def _data(
-    source: str, images: np.ndarray, labels: np.ndarray, gan: Gan | None, num: int
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """What a classifier is trained on: images uint8 [n, H, W, C] and labels [n]; None where the samples lack."""
-    if source == "real":
-        return images, labels
+Labelled = tuple[np.ndarray, np.ndarray]  # images uint8 [n, H, W, C] and labels [n]
+
+
+def _data(images: np.ndarray, labels: np.ndarray, gan: Gan | None, num: int) -> dict[str, Labelled | None]:
+    """What a classifier of each source is trained on; None where the samples lack."""
     if gan is None:
-        return None
+        return {"real": (images, labels), "generated": None, "both": None}
     samples, classes = gan.sample(num), np.asarray(gan.classes(num))
-    return (samples, classes) if source == "generated" else (mixed(images, samples), mixed(labels, classes))
+    both = mixed(images, samples), mixed(labels, classes)
+    return {"real": (images, labels), "generated": (samples, classes), "both": both}
+
+
+def _learn(
+    folder: Path,
+    cells: Sequence[Cell],
+    data: dict[str, Labelled | None],
+    reals: Reals,
+    steps: int,
+    accuracies: Accuracies,
+) -> None:
+    """Train those classifiers of the cells that are not known yet."""
+    for cell in cells:
+        if cell in accuracies.known:
+            continue
+        found = data[cell.source]
+        value = None if found is None else _accuracy(folder, cell, *found, reals, steps)
+        accuracies.add(cell, value)
+        words = "the GAN diverged" if value is None else f"{value:.2%}"
+        print(f"{cell.size} images, seed {cell.seed}, {cell.source}: {words}", flush=True)
 
 
 def _accuracy(

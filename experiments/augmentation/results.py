@@ -94,15 +94,15 @@ def write(
 
 def _report(rows: Rows, protocol: Mapping[str, Any], seeds: int, command: str) -> str:
     lines = [
-        f"# Does generated data help? {protocol['dataset']}, {seeds} seeds",
+        f"# Does generated data help? {protocol['dataset']}, {seeds} seed{'s' * (seeds > 1)}",
         "",
         f"A conditional GAN ({protocol['gan']}, {protocol['gan_steps']:,} steps) learns from the real images of its "
-        f"row and from no others, and draws {protocol['samples']:,}, as many of each class. The same classifier is trained "
-        "on the real images, on the samples alone (Ravuri & Vinyals 2019 call its accuracy the classification accuracy "
-        f"score), and on both, half of what it sees being real: each time {protocol['steps']:,} steps of "
+        f"row and from no others, and draws {protocol['samples']:,}, as many of each class. The same classifier is "
+        "trained on the real images, on the samples alone (Ravuri & Vinyals 2019 call its accuracy the classification "
+        f"accuracy score), and on both, half of what it sees being real: each time {protocol['steps']:,} steps of "
         f"{protocol['batch_size']} images, and no other augmentation. Another seed is another choice of images, "
-        f"another GAN and another classifier. Accuracy on all {protocol['test_images']:,} test images in percent, mean ± "
-        "standard deviation over the seeds; the last column has the 95% interval of the paired difference.",
+        f"another GAN and another classifier. Accuracy on all {protocol['test_images']:,} test images in percent, mean "
+        "± standard deviation over the seeds; the last column has the 95% interval of the paired difference.",
         "",
         "```sh",
         command,
@@ -149,17 +149,21 @@ def _plot(rows: Rows, samples: Mapping[int, np.ndarray], protocol: Mapping[str, 
     left, right = figure.subfigures(1, 2, width_ratios=(1.2, 1), squeeze=False)[0]
     axes = left.subplots()
     at = np.arange(len(rows))
+    least = 1.0
     for shift, source in zip((-0.12, 0.0, 0.12), SOURCES, strict=True):
         errors = [[100 - x for x in _alive(found[source])] for found in rows.values()]
         means = [np.mean(x) if x else np.nan for x in errors]
+        least = min([least, *(value for values in errors for value in values)])
         [line] = axes.plot(at + shift, means, linewidth=1, alpha=0.6)
         for place, values in zip(at + shift, errors, strict=True):
             axes.plot([place] * len(values), values, ".", color=line.get_color(), markersize=7)
         line.set_label({"real": "real alone", "generated": "generated alone", "both": "both"}[source])
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_minor_formatter(ScalarFormatter())
+    if least > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(ScalarFormatter())
     axes.set_xticks(at, [f"{size:,}" for size in rows])
+    axes.set_xlim(-0.5, len(rows) - 0.5)
     axes.set_xlabel("real images that the GAN and the classifier learn from")
     axes.set_ylabel("test error, %")
     axes.set_title(f"{protocol['dataset']}: classifiers, a point a seed", fontsize=10)
