@@ -103,7 +103,8 @@ def _report(entries: Mapping[str, Found], protocol: Protocol) -> str:
         "",
         f"The GANs saw {protocol.num_train:,} train images. The setting was chosen by {protocol.validation}, against "
         f"other train images that none saw, and is reported by {protocol.test}, with new seeds. (The classifier saw "
-        "the whole train split.) A GAN that diverged counts as uniform noise.",
+        "the whole train split.) All systems get the same rates, β₁ and numbers of D updates. A GAN that diverged "
+        "counts as uniform noise.",
         "",
         "```sh",
         protocol.command,
@@ -143,7 +144,7 @@ def _row(system: str, found: Found) -> str:
 def _plot(entries: Mapping[str, Found], protocol: Protocol, path: Path) -> None:
     """One panel a system, all systems' means in each, so that bands do not hide one another."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+    from matplotlib.ticker import LogFormatter, MaxNLocator
 
     columns = min(4, len(entries))
     rows = math.ceil(len(entries) / columns)
@@ -163,8 +164,8 @@ def _plot(entries: Mapping[str, Found], protocol: Protocol, path: Path) -> None:
         axes.plot(k, found.curve.mean, color=f"C{i}", marker=".", linewidth=1.5)
         axes.set_title(system, fontsize=10)
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(ScalarFormatter())
-        axes.yaxis.set_minor_formatter(ScalarFormatter())
+        axes.yaxis.set_major_formatter(LogFormatter())
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))  # of decades
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.grid(alpha=0.3)
     figure.supxlabel("settings tried", fontsize=10)

@@ -18,7 +18,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "hinge_sn": {"loss": "hinge", "spectral_norm": True},
     "r3gan": {"loss": "relativistic", "penalty": ("r1", "r2")},
 }
-# No averaged weights: 200 generator updates would still be half their beginning.
+# The weights as they are, not averaged: so the paper has them.
 SHARED: dict[str, Any] = {
     "spectral_norm": False,
     "optimizer": "adam",
