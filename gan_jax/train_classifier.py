@@ -100,6 +100,7 @@ def train_classifier(
     *,
     augment: Augment = shift,
     epochs: int | None = None,
+    steps: int | None = None,
     batch_size: int = 128,
     learning_rate: float = 2e-3,
     weight_decay: float = 0.02,
@@ -113,6 +114,7 @@ def train_classifier(
       labels: whole numbers [N] from 0 on without gaps; the highest says how many classes there are.
       augment: (key, images) -> images, at each step.
       epochs: by default 18, or as many as make 1,000 steps.
+      steps: the number of updates, in place of epochs.
       batch_size: at most N is taken.
       progress: wraps the sequence of steps.
 
@@ -124,8 +126,9 @@ def train_classifier(
     if len(np.unique(labels)) < 2:
         raise UserError("a classifier needs two classes or more, and all labels are the same.")
     labels = labels.astype(np.int32)
-    steps, epochs = _course(len(images), batch_size, epochs)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, epochs * steps // 10, epochs * steps)
+    per_epoch, epochs = _course(len(images), batch_size, epochs)
+    total = steps or epochs * per_epoch
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, total // 10, total)
     optimizer = optax.adamw(schedule, weight_decay=weight_decay)
     classifier = Classifier(int(labels.max()) + 1)
     step = _make_step(classifier, optimizer, augment)
@@ -134,10 +137,10 @@ def train_classifier(
     opt_state = optimizer.init(variables["params"])
     rng = np.random.default_rng(seed)
     order = np.zeros(0, np.int64)
-    for i in progress(range(epochs * steps)):
-        if i % steps == 0:
+    for i in progress(range(total)):
+        if i % per_epoch == 0:
             order = rng.permutation(len(images))
-        batch = order[i % steps * batch_size :][:batch_size]
+        batch = order[i % per_epoch * batch_size :][:batch_size]
         key = jax.random.fold_in(augment_key, i)
         variables, opt_state = step(variables, opt_state, key, images[batch], labels[batch])
     return variables

@@ -54,7 +54,7 @@ class Evaluator:
         for score in evaluator.scores(samples):
             print(score.metric, score.value, "real:", score.floor, "noise:", score.noise)
 
-    network: what gives the features. num: how many samples, and how many real images. statistics: of the latter.
+    network: what gives the features. num: how many samples, and how many real images of `split`. statistics: of these.
     left_out: families of metrics that so few images are too few for, and why. (Those that need classes are just not
     there where the network knows none.)
     """
@@ -71,6 +71,7 @@ class Evaluator:
         seed: int = 0,
         name: str = "data",
         families: Collection[str] | None = None,
+        split: str = SPLIT,
         progress: Progress = bar,
     ) -> None:
         """Samples are compared with the test images; the train images say how good scores can be.
@@ -83,6 +84,7 @@ class Evaluator:
           seed: of the choice among images, and of whatever a metric draws.
           name: of the data, for people.
           families: which of `FAMILIES`; by default all.
+          split: what the test images are called in a score's name, where they are others than a test split.
           progress: shows how far a loop is.
 
         Raises:
@@ -97,7 +99,7 @@ class Evaluator:
         if not 1 <= num <= most:
             raise UserError(f"--num={num} is not allowed: {name} has {most} images to compare with.")
         self.network = network or choose_network(train_images, train_labels, name)
-        self.dataset, self.num, self.seed = name, num, seed
+        self.dataset, self.num, self.seed, self.split = name, num, seed, split
         self.train_images = train_images
         self.test_images = choose(test_images, num, seed)
         self.test_labels = None if test_labels is None else choose(test_labels, num, seed)
@@ -121,7 +123,7 @@ class Evaluator:
 
     def name(self, metric: str) -> str:
         """A metric's full name under this protocol."""
-        return full_name(metric, self.network, self.num, SPLIT)
+        return full_name(metric, self.network, self.num, self.split)
 
     def see(self, images: np.ndarray, title: str = "samples") -> Seen:
         """What the network makes of images uint8 [n, H, W, C]."""
@@ -172,7 +174,7 @@ class Evaluator:
             noise=noise,
             n_real=self.num,
             n_fake=self.num,
-            split=SPLIT,
+            split=self.split,
             seed=self.seed,
             network=self.network.name,
             network_sha256=self.network.sha256,
