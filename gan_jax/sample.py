@@ -3,7 +3,7 @@
     python -m gan_jax.sample --workdir=runs/mnist-hinge --num=64 --out=samples.png
 
 Without --num and --seed this is the grid that the training run drew at its last checkpoint. Of a conditional run
-it has a class in every row; --label draws one class alone.
+it has a class in every row; --label draws one class alone. --member says which GAN of a population draws.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ def main(args: Sequence[str]) -> None:
     """The command."""
     options = cli.parse(Options, args, prog="python -m gan_jax.sample", description=__doc__ or "")
     cli.use_compilation_cache()
-    gan = load(options.workdir, options.checkpoint, warn=report.warn)
+    gan = load(options.workdir, options.checkpoint, member=options.member, warn=report.warn)
     num = options.num or generate.grid_size(gan.parts)
     images = gan.sample(num, gan.config.seed if options.seed is None else options.seed, options.label)
     labels = gan.classes(num, options.label)
