@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gan_jax.data import DATASETS
     from gan_jax.errors import Diverged, UserError
     from gan_jax.gan import Gan
-    from gan_jax.loading import load
+    from gan_jax.loading import load, load_population
     from gan_jax.models import MODELS, Networks, Spec
     from gan_jax.objectives import OBJECTIVES, Objective
     from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
@@ -58,6 +58,7 @@ _HOMES = {
     "fit": "training",
     "fit_population": "population",
     "load": "loading",
+    "load_population": "loading",
     "load_plugin": "plugins",
 }
 
@@ -83,6 +84,7 @@ __all__ = [
     "fit_population",
     "load",
     "load_plugin",
+    "load_population",
 ]
 
 

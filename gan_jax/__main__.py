@@ -12,6 +12,7 @@ COMMANDS = {
     "sample": "draw images from a run",
     "evaluate": "judge a run's samples, or any program's",
     "compare": "compare systems over seeds, with their spread",
+    "take_out": "make a run of its own of a population's member",
     "human_eval": "have people judge a run's samples",
     "train_classifier": "train the classifier whose features judge a data set",
 }

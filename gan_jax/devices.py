@@ -38,15 +38,14 @@ def chunk(parts: Parts, length: int, devices: Sequence[jax.Device]) -> Chunk:
     state and each step's metrics, of which those past `stop` are to be ignored. `parts.axis` must be `AXIS`.
     The state that was given stays valid: whoever holds it may go on from it.
     """
-    steps = _program(parts, length, tuple(devices), needs_known_length(devices[0]))
+    steps = chunk_program(parts, length, tuple(devices), needs_known_length(devices[0]))
     rank = np.arange(len(devices))  # pmap needs one argument to map over
     return lambda state, data, stop: steps(rank, state, data, np.int32(stop))
 
 
 @functools.lru_cache(maxsize=32)
-def _program(
-    parts: Parts, length: int, devices: tuple[jax.Device, ...], known_length: bool
-) -> Callable[..., Any]:
+def chunk_program(parts: Parts, length: int, devices: tuple[jax.Device, ...], known_length: bool) -> Any:
+    """The program of `chunk`: `program(rank, state, data, stop)`, whose rank is an argument to map over."""
     steps = make_steps(parts, length, known_length)
 
     def ranked(rank: Array, state: GanState, data: DeviceData, stop: Array) -> tuple[GanState, Metrics]:

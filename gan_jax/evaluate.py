@@ -8,6 +8,8 @@ holds an array `images`, uint8 [N, H, W, C], FILE.evaluation.json and .png besid
 beside its value for real training images, which no generator should beat, and for noise.
 
 The points of a mixture are judged by its modes: how many were found, and how close the samples are to them.
+Of a population's folder each member is judged; --member says which. Member 3 is named FOLDER [3] in the table, and
+has evaluation-3.json.
 
 The features are those of the data's own classifier. Where there is none, they are a random net's, which see
 less; `python -m gan_jax.train_classifier` makes a classifier of any labelled images.
@@ -29,11 +31,11 @@ from gan_jax.evaluation.named import Judge, evaluator_of
 from gan_jax.evaluation.protocol import NUM, Evaluator
 from gan_jax.evaluation.reals import Data, Reals, Source, load_reals, train_command
 from gan_jax.evaluation.scores import INCEPTION_FAMILIES, Score
-from gan_jax.evaluation.subjects import JudgedFile, JudgedRun
+from gan_jax.evaluation.subjects import JudgedFile, JudgedRun, judged_runs
 from gan_jax.evaluation.table import table
 from gan_jax.features import FeatureNetwork, choose_network, load_inception
 from gan_jax.generator_options import Generator
-from gan_jax.options import CHECKPOINT, COUNT, PATH, SEED, check, choice, option, options_of
+from gan_jax.options import CHECKPOINT, COUNT, MEMBER, PATH, SEED, check, choice, option, options_of
 from gan_jax.parts import facts_of
 from gan_jax.storage import expanded, replacing, write_atomically
 
@@ -63,6 +65,9 @@ class Options(Data):
     )
     seed: int = option(0, "Seed of the samples' latents and of every other random choice.", SEED)
     checkpoint: Step = option(None, options_of(Generator)["checkpoint"].help, CHECKPOINT)
+    member: tuple[int, ...] = option(
+        (), "Members to judge, of populations. Default: all that did not diverge.", MEMBER, many=True
+    )
     features: str = option(
         "auto",
         "Whose features: of the data's classifier, of a random net, of Inception v3 alone, or auto: the "
@@ -95,15 +100,17 @@ def _subjects(options: Options) -> dict[Path, Subject]:
     """
     found: dict[Path, Subject] = {}
     folders, files = ([expanded(path) for path in paths] for paths in (options.workdir, options.npz))
-    runs = [JudgedRun(path, checkpoint=options.checkpoint, given=options) for path in folders]
+    which = options.checkpoint, options.member
+    runs = [run for path in folders for run in judged_runs(path, *which, given=options)]
     subjects: list[Subject] = [
         *runs,
         *(JudgedFile(path, data=options.source, data_dir=options.data_dir) for path in files),
     ]
     for subject in subjects:
-        own = isinstance(subject, JudgedRun) and options.out is None
         folder = expanded(options.out or subject.folder)
-        target = folder / ("evaluation" if own else f"{subject.stem}.evaluation")
+        target = folder / f"{subject.stem}.evaluation"
+        if isinstance(subject, JudgedRun) and options.out is None:
+            target = folder / f"evaluation{subject.suffix}"
         if not os.access(folder, os.W_OK | os.X_OK) or not folder.is_dir():
             raise UserError(f"{folder} is no folder that can be written to: give another with --out.")
         if target in found:

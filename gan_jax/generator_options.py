@@ -3,7 +3,7 @@
 import dataclasses
 
 from gan_jax.checkpoint import Step
-from gan_jax.options import CHECKPOINT, PATH, REQUIRED, option
+from gan_jax.options import CHECKPOINT, MEMBER, PATH, REQUIRED, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,3 +16,4 @@ class Generator:
         "Step of the checkpoint, or best: the one of the lowest Fréchet distance. Default: the newest.",
         CHECKPOINT,
     )
+    member: int | None = option(None, "Which member, of a population's folder; they count from 0.", MEMBER)

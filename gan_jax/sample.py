@@ -3,7 +3,8 @@
     python -m gan_jax.sample --workdir=runs/mnist-hinge --num=64 --out=samples.png
 
 Without --num and --seed this is the grid that the training run drew at its last checkpoint. Of a conditional run
-it has a class in every row; --label draws one class alone. Of points the picture is the plane, with D's score behind.
+it has a class in every row; --label draws one class alone. --member says which GAN of a population draws. Of points the
+picture is the plane, with D's score behind.
 """
 
 import dataclasses
@@ -52,7 +53,7 @@ def main(args: Sequence[str]) -> None:
     """The command."""
     options = cli.parse(Options, args, prog="python -m gan_jax.sample", description=__doc__ or "")
     cli.use_compilation_cache()
-    gan = load(options.workdir, options.checkpoint, warn=report.warn)
+    gan = load(options.workdir, options.checkpoint, member=options.member, warn=report.warn)
     num = options.num or generate.grid_size(gan.parts)
     seed = gan.config.seed if options.seed is None else options.seed
     out = target(options.out, ENDINGS)

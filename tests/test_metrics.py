@@ -385,3 +385,21 @@ def test_mode_count():
 def test_labels_refused(labels):
     with pytest.raises(UserError, match="labels must be"):
         metrics.class_balance(np.arange(10), labels)
+
+
+def test_what_concerns_one_set_alone_is_computed_once_for_the_same_content(monkeypatch):
+    from gan_jax.metrics import memory
+
+    calls = []
+    monkeypatch.setattr(memory, "KEPT", 2)
+    total = memory.remembered(lambda array, k: calls.append(k) or array.sum() + k)
+    one, same, other = (
+        np.arange(6.0).reshape(3, 2),
+        np.arange(6.0).reshape(3, 2),
+        np.arange(6.0).reshape(2, 3),
+    )
+    assert [total(one, 1), total(same, 1), total(one, 2), total(other, 1)] == [16, 16, 17, 16]
+    assert calls == [1, 2, 1]  # another shape is another set
+    total(one, 2)
+    total(one, 1)  # the oldest was let go
+    assert calls == [1, 2, 1, 1]

@@ -189,9 +189,12 @@ def test_in_a_folder_it_is_gone_on_with_to_the_bit_and_members_are_taken_out(
     ended, whole = train(tmp_path / "killed"), train(tmp_path / "whole")
     assert ended.diverged.tolist() == whole.diverged.tolist()
     assert ended.diverged[3] > 0
+    warnings: list[str] = []
     for i in range(4):
         assert_same_bits(ended[i], whole[i])
-        assert_same_bits(gan_jax.load(tmp_path / "killed", member=i), whole[i])
+        assert_same_bits(gan_jax.load(tmp_path / "killed", member=i, warn=warnings.append), whole[i])
+    assert len(warnings) == 1
+    assert "member 3 of" in warnings[0]
     assert_same_bits(whole[1], single(configs[1]))
     rows = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [5, 10, 14]

@@ -1,6 +1,7 @@
 """What can be judged: a training run, and a file of images."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +17,64 @@ from gan_jax.evaluation.images_file import read_images
 from gan_jax.evaluation.protocol import Evaluator, bar
 from gan_jax.evaluation.reals import Data, Source
 from gan_jax.gan import Gan
-from gan_jax.loading import load
+from gan_jax.loading import load, load_population
 from gan_jax.storage import Damaged, npz_headers, opened
 
 CHECKPOINTS = 10  # of a run at most, for the curve of its scores
 PATHS = 6  # interpolations shown
 
 
-class JudgedRun:
-    """A training run. Its `name` is the path as given, `stem` the folder's own name."""
+def judged_runs(folder: Path, checkpoint: Step, members: Sequence[int], *, given: Data) -> "list[JudgedRun]":
+    """The run of a folder; of a population the members asked for, or all that have not diverged.
 
-    def __init__(self, folder: Path, *, checkpoint: Step, given: Data) -> None:
-        """Restore its generator. It is judged by the data `given`, or else by its own.
+    Raises `UserError` as `JudgedRun`, and where no member is left to judge.
+    """
+    record = workdir.read(folder)
+    if record.alone or members:
+        chosen: list[int | None] = [*dict.fromkeys(members)] or [None]
+        return [JudgedRun(folder, checkpoint=checkpoint, given=given, member=i) for i in chosen]
+    population = load_population(folder, checkpoint, warn=report.warn)
+    lost = np.flatnonzero(population.diverged >= 0)
+    if len(lost):
+        names = ", ".join(map(str, lost))
+        report.warn(
+            f"{folder} is judged without members {names}, which diverged; --member names one to judge."
+        )
+    if len(lost) == len(population):
+        raise UserError(f"all {len(lost)} members of {folder} diverged: there is nothing to judge.")
+    going = [i for i in range(len(population)) if i not in lost]
+    return [JudgedRun(folder, checkpoint=checkpoint, given=given, member=i, gan=population[i]) for i in going]
+
+
+class JudgedRun:
+    """A training run, or a member of a population. Its `name` is the path as given, `stem` the folder's own name.
+
+    suffix: of the files' names in its folder, which members share.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        checkpoint: Step,
+        given: Data,
+        member: int | None = None,
+        gan: Gan | None = None,
+    ) -> None:
+        """Restore its generator, unless it is given. It is judged by the data `given`, or else by its own.
 
         Raises `UserError` where there is no generator, or no such data.
         """
-        self.name, self.folder, self.stem = str(folder), folder, folder.resolve().name
-        self.gan = load(folder, checkpoint, warn=report.warn)
+        self.folder, self.member = folder, member
+        self.suffix = "" if member is None else f"-{member}"
+        self.name = str(folder) if member is None else f"{folder} [{member}]"
+        self.stem = folder.resolve().name + self.suffix
+        self.gan = gan or load(folder, checkpoint, member=member, warn=report.warn)
         config = self.gan.config
         self.data = _data_of(config, given, self.name)
         self.data_dir = given.data_dir or (config.data_dir if self.data.dataset == config.dataset else None)
         self.source: dict[str, Any] = {"workdir": str(folder), "step": self.gan.step}
+        self.source |= {} if member is None else {"member": member}
         system = config.preset or config.loss
         self.caption = f"{self.stem}: {system}, training seed {config.seed}, step {self.gan.step:,}"
 
@@ -100,7 +138,7 @@ class JudgedRun:
         points = []
         for step in bar(sorted(chosen), "checkpoints"):
             try:
-                gan = load(self.folder, step, warn=report.warn)
+                gan = load(self.folder, step, member=self.member, warn=report.warn)
             except UserError as error:  # damaged, or deleted by a run that goes on: the others still tell
                 report.warn(f"the curve is without step {step}: {error}")
                 continue

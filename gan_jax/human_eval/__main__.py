@@ -7,7 +7,7 @@
 Serves a page on this machine only, until Ctrl-C; several people may judge at once, each under a name. Answers
 are kept at once, in human_eval.sqlite in the run's folder: start the same command again after a crash and
 everyone goes on where they were. Another checkpoint, seed, --num, --seconds or --grid is another session,
-reported apart.
+reported apart. Member 3 of a population has a file of its own, human_eval-3.sqlite.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from gan_jax.gan import Gan
 from gan_jax.generator_options import Generator
 from gan_jax.human_eval import shares
 from gan_jax.human_eval.answers import Answers, Conditions
-from gan_jax.loading import load
+from gan_jax.loading import check_member, load
 from gan_jax.options import FLAG, SEED, Rule, check, option, real, whole
 from gan_jax.parts import facts_of
 from gan_jax.stopping import on_signals
@@ -115,7 +115,7 @@ def _test_images(folder: Path, config: Config) -> np.ndarray:
     return reals.test_images
 
 
-def _report(database: Path, folder: Path) -> str:
+def _report(options: Options, folder: Path, database: Path) -> str:
     """The tables of all sessions with answers. Raises `UserError` if there is none."""
     tables = []
     if database.exists():
@@ -123,8 +123,9 @@ def _report(database: Path, folder: Path) -> str:
         found = [(conditions, answers.tallies(key)) for key, conditions in answers.sessions().items()]
         tables = [shares.table(conditions, tallies) for conditions, tallies in found if tallies]
     if not tables:
+        flags = [f"--workdir={folder}"] + ([] if options.member is None else [f"--member={options.member}"])
         raise UserError(
-            f"{folder} holds no answers yet: run python -m gan_jax.human_eval --workdir={folder} and judge some."
+            f"{folder} holds no answers yet: run python -m gan_jax.human_eval {' '.join(flags)} and judge some."
         )
     return "\n\n".join(tables)
 
@@ -135,7 +136,7 @@ def _serve(options: Options, folder: Path, database: Path) -> None:
     from gan_jax.human_eval import page  # optional, as above
 
     with page.listen(options.port) as listener:
-        gan = load(folder, options.checkpoint, warn=report.warn)
+        gan = load(folder, options.checkpoint, member=options.member, warn=report.warn)
         conditions = _conditions(options, gan)
         real = _test_images(folder, gan.config)
         if len(real) < options.num // 2:
@@ -169,13 +170,16 @@ def main(args: Sequence[str]) -> None:
     options = cli.parse(Options, args, prog="python -m gan_jax.human_eval", description=__doc__ or "")
     cli.use_compilation_cache()
     folder = expanded(options.workdir)
-    if are_points(workdir.read(folder).facts.image_shape):
+    record = workdir.read(folder)
+    check_member(folder, record, options.member)
+    if are_points(record.facts.image_shape):
         raise UserError(
             f"{folder} makes points, and people judge images: python -m gan_jax.evaluate counts the modes found."
         )
-    database = folder / "human_eval.sqlite"
+    own = "" if options.member is None else f"-{options.member}"
+    database = folder / f"human_eval{own}.sqlite"
     if options.report:
-        print(_report(database, folder))
+        print(_report(options, folder, database))
     else:
         _serve(options, folder, database)
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from gan_jax.errors import UserError
 from gan_jax.metrics.blocks import over_blocks
+from gan_jax.metrics.memory import remembered
 from gan_jax.metrics.validation import checked_pair
 
 
@@ -18,6 +19,7 @@ def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
     return sum(over_blocks(part, len(a)))
 
 
+@remembered
 def _self_kernel_mean(a: np.ndarray) -> float:
     """Mean of k over the pairs of different rows; a row with itself would bias it."""
     n = len(a)

@@ -13,6 +13,7 @@ import numpy as np
 
 from gan_jax.errors import UserError
 from gan_jax.metrics.blocks import over_blocks
+from gan_jax.metrics.memory import remembered
 from gan_jax.metrics.validation import checked_pair
 
 PAIRS = 100_000  # pairs recomputed at once
@@ -41,6 +42,7 @@ def _distances(a: np.ndarray, b: np.ndarray) -> Callable[[slice], tuple[np.ndarr
     return lambda rows: (left[rows] @ right, float(epsilon * (a_norms[rows].max() + b_norms.max())))
 
 
+@remembered
 def _squared_radii(points: np.ndarray, k: int) -> np.ndarray:
     """Squared distance [n] of each point to its k-th nearest other point."""
     distances = _distances(points, points)

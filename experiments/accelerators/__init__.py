@@ -1,0 +1,1 @@
+"""What our programs are on accelerators that are not there: `python -m experiments.accelerators`."""
