@@ -30,6 +30,14 @@ class Config(System, Nets, Optimization, Run):
             raise UserError(
                 "--penalty_weight has nothing to weigh: name a --penalty as well, or leave it out."
             )
+        if self.batch_size % self.pack:
+            raise UserError(
+                f"--batch_size={self.batch_size} does not divide by --pack={self.pack}: give a multiple of {self.pack}."
+            )
+        if self.pack > 1 and self.conditional:
+            raise UserError(
+                f"--pack={self.pack} with --conditional is not allowed: a pack has no one class. Leave one of them out."
+            )
 
 
 def _defaults(preset: Any) -> dict[str, Any]:

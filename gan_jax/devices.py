@@ -95,11 +95,12 @@ def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
 
 
 def check_divides(parts: Parts, devices: Sequence[jax.Device]) -> None:
-    """Raises `UserError` if the batch does not divide over the devices."""
-    if parts.batch_size % len(devices):
+    """Raises `UserError` if the batch, in packs, does not divide over the devices."""
+    if parts.batch_size % (len(devices) * parts.pack):
+        packs = f" in packs of {parts.pack}" if parts.pack > 1 else ""
         raise UserError(
-            f"--batch_size={parts.batch_size} does not divide over {len(devices)} devices: give a multiple "
-            f"of {len(devices)}."
+            f"--batch_size={parts.batch_size} does not divide over {len(devices)} devices{packs}: give a multiple "
+            f"of {len(devices) * parts.pack}."
         )
 
 

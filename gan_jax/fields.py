@@ -72,6 +72,12 @@ class System:
     d_steps: int = option(
         1, "D updates per G update.", options.SMALL_COUNT, also=("n_critic", "critic_steps")
     )
+    pack: int = option(
+        1,
+        "PacGAN: D judges this many images together, all real or all generated, so that it sees when they are alike.",
+        options.whole(1, 64),
+        also=("packing", "pacgan"),
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,8 +191,8 @@ class Run:
 
     dataset: str = option(
         "mnist",
-        "The images: mnist (it comes with the package), fashion_mnist, kmnist or cifar10, a FILE.npz, or a FOLDER of "
-        "PNG and JPEG files. Or points in the plane, for --model=toy: ring8 or grid25.",
+        "The images: mnist or stacked_mnist (they come with the package), fashion_mnist, kmnist or cifar10, a "
+        "FILE.npz, or a FOLDER of PNG and JPEG files. Or points in the plane, for --model=toy: ring8 or grid25.",
         options.TEXT,
         role="free",  # the images themselves are compared
         also=("data",),

@@ -123,13 +123,18 @@ class Gan:
     def discriminate(self, images: ArrayLike, labels: ArrayLike | None = None) -> Array:
         """D's logits float32 [n] of images [n, H, W, C], uint8 or floats in [−1, 1]; differentiable.
 
-        Points [n, 2] are floats, and may lie anywhere. Raises `UserError` for others; of traced images the values are
-        not known, and not checked.
+        Points [n, 2] are floats, and may lie anywhere. Of a packed GAN the logits are [n / pack]: examples that follow
+        one another are judged together, and n is a multiple of pack. Raises `UserError` for others; of traced images
+        the values are not known, and not checked.
         """
         given, images = images, jnp.asarray(images)
         if images.shape[1:] != self.parts.image_shape or not images.size:
             shape = ", ".join(map(str, self.parts.image_shape))
             raise UserError(f"images must be [n, {shape}], n at least 1, not {list(images.shape)}.")
+        if len(images) % (pack := self.parts.pack):
+            raise UserError(
+                f"images must be a multiple of --pack={pack}, not {len(images)}: D judges {pack} at once."
+            )
         self._check_labels(len(images), labels)
         if images.dtype == jnp.uint8 and not data.are_points(self.parts.image_shape):
             x = data.to_float(images)
@@ -148,7 +153,7 @@ class Gan:
                 kind = "images must be uint8, or floats in [−1, 1]"
             raise UserError(f"{kind}, not {getattr(given, 'dtype', images.dtype)}.")
         variables = {"params": self.state.d_params, **self.state.d_stats}
-        return _apply(self.parts.discriminator, variables, x, _int32(labels))
+        return _apply(self.parts.discriminator, variables, self.parts.packed(x), _int32(labels))
 
     def grid(self, num: int | None = None, seed: int | None = None, label: int | None = None) -> Image.Image:
         """Samples as one picture, a class in each row if the GAN is conditional; a notebook shows it.

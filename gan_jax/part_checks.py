@@ -39,8 +39,12 @@ def calling(flag: str) -> Iterator[None]:
         raise UserError(plugins.blamed(error) or words) from error
 
 
-def nets(model: str, spec: Spec) -> Networks:
-    """The model's nets. Raises `UserError` unless they are two modules."""
+def nets(model: str, spec: Spec, pack: int = 1) -> Networks:
+    """The model's nets, with D for `pack` images as the channels of one. Raises `UserError` unless they are modules."""
+    if pack > 1:
+        *space, channels = spec.image_shape
+        of_packs = dataclasses.replace(spec, image_shape=(*space, pack * channels))
+        return Networks(nets(model, spec).generator, nets(model, of_packs).discriminator)
     with calling(f"--model={model}"):
         try:
             made = MODELS[model](spec)
@@ -81,7 +85,7 @@ def _check_nets(config: Config, parts: "Parts", spec: Spec) -> None:
     key, model = jax.random.key(0), config.model
     flag, optimizer = f"--model={model}", f"--optimizer={config.optimizer}"
     # In training a net may average over its device axis, which there is in a step alone.
-    alone = nets(model, dataclasses.replace(spec, axis=None))
+    alone = nets(model, dataclasses.replace(spec, axis=None), parts.pack)
     for net, trained, inputs, shape in (
         (parts.generator, alone.generator, parts.g_inputs(2), (2, *parts.image_shape)),
         (parts.discriminator, alone.discriminator, parts.d_inputs(2), (2,)),
@@ -106,7 +110,7 @@ def _check_nets(config: Config, parts: "Parts", spec: Spec) -> None:
             )
         _check_optimizer(optimizer, parts.optimizer, variables["params"])
     if spec.spectral_norm:
-        plain = nets(model, dataclasses.replace(spec, spectral_norm=False))
+        plain = nets(model, dataclasses.replace(spec, spectral_norm=False), parts.pack)
         x, labels = parts.d_inputs(2)
         with calling(flag):
             with_norm, without = (

@@ -84,9 +84,9 @@ class Parts:
     """A GAN's nets, objective, penalties and optimizer, and the sizes that its step is compiled for.
 
     image_shape: [H, W, C], or [2] of points. num_classes: of a conditional GAN's labels, None for others.
-    ema, clip, grad_clip: whether there are averaged weights, and clipping of weights or gradients; how much is in
-    the state. log_gradients: whether the gradients' norms are among the metrics. axis: the device axis over which a
-    batch is sharded, if any.
+    pack: how many images D takes as one. ema, clip, grad_clip: whether there are averaged weights, and clipping of
+    weights or gradients; how much is in the state. log_gradients: whether the gradients' norms are among the metrics.
+    axis: the device axis over which a batch is sharded, if any.
     """
 
     generator: nn.Module
@@ -101,6 +101,7 @@ class Parts:
     z_distribution: str
     batch_size: int
     d_steps: int
+    pack: int
     ema: bool
     clip: bool
     grad_clip: bool
@@ -112,8 +113,19 @@ class Parts:
         return jnp.zeros((batch, self.z_dim)), self._labels(batch)
 
     def d_inputs(self, batch: int) -> tuple[Array, Array | None]:
-        """Zeros in the shape of the discriminator's inputs: images [batch, H, W, C] and labels."""
-        return jnp.zeros((batch, *self.image_shape)), self._labels(batch)
+        """Zeros in the shape of the discriminator's inputs: packs of images [batch, H, W, pack·C] and labels."""
+        return self.packed(jnp.zeros((batch * self.pack, *self.image_shape))), self._labels(batch)
+
+    def packed(self, images: Array) -> Array:
+        """Images [B, H, W, C] as the discriminator takes them, [B / pack, H, W, pack·C]: Lin 2018, §3.
+
+        Images that follow one another become the channels of one: batches are in random order.
+        """
+        if self.pack == 1:
+            return images
+        *space, channels = self.image_shape
+        packs = images.reshape(-1, self.pack, *self.image_shape)
+        return jnp.moveaxis(packs, 1, -2).reshape(-1, *space, self.pack * channels)
 
     def _labels(self, batch: int) -> Array | None:
         return None if self.num_classes is None else jnp.zeros(batch, jnp.int32)
@@ -137,7 +149,7 @@ def build(
         dtype=jnp.dtype(config.dtype),
         axis=axis,
     )
-    nets = part_checks.nets(config.model, spec)
+    nets = part_checks.nets(config.model, spec, config.pack)
     parts = Parts(
         generator=nets.generator,
         discriminator=nets.discriminator,
@@ -151,6 +163,7 @@ def build(
         z_distribution=config.z_distribution,
         batch_size=config.batch_size,
         d_steps=config.d_steps,
+        pack=config.pack,
         ema=bool(config.ema),
         clip=bool(config.clip),
         grad_clip=bool(config.grad_clip),

@@ -41,7 +41,8 @@ def surface(parts: Parts, variables: Any, fake: Array, labels: Array | None) -> 
     plane = jnp.stack([x, y], -1).reshape(-1, 2)
 
     def judge(points: Array, labels: Array | None) -> Array:
-        logits: Any = parts.discriminator.apply(variables, points, labels)
+        packs = parts.packed(jnp.repeat(points, parts.pack, 0))  # of a packed GAN: of as many equal points
+        logits: Any = parts.discriminator.apply(variables, packs, labels)
         return logits
 
     if parts.num_classes is None:

@@ -79,6 +79,7 @@ def make_d_loss(parts: Parts) -> Callable[..., tuple[Array, Any]]:
     def d_loss(
         params: Params, state: GanState, real: Array, fake: Array, key: Array, labels: Array | None
     ) -> tuple[Array, Any]:
+        real, fake = parts.packed(real), parts.packed(fake)
         # One pass over both halves: larger matrix products, and one step of any state D carries.
         both = jnp.concatenate([real, fake])
         both_labels = None if labels is None else jnp.concatenate([labels, labels])
@@ -129,7 +130,7 @@ def make_g_update(parts: Parts) -> Update:
     def g_loss(fake: Array, state: GanState, real: Array, labels: Array | None) -> Array:
         d_apply = _frozen(parts.discriminator, state.d_params, state.d_stats, labels)
         # D(real) is computed for the relativistic loss alone; the compiler drops it for the others.
-        return parts.objective.g_loss(d_apply(real), d_apply(fake))
+        return parts.objective.g_loss(d_apply(parts.packed(real)), d_apply(parts.packed(fake)))
 
     def g_update(
         state: GanState, real: Array, forward: tuple[Array, Any, Params], labels: Array | None
