@@ -28,7 +28,7 @@ from gan_jax.evaluation.judgement import Judged, judge
 from gan_jax.evaluation.mixture_judgement import judge_points
 from gan_jax.evaluation.mixtures import NUM_POINTS, MixtureEvaluator
 from gan_jax.evaluation.named import Judge, evaluator_of
-from gan_jax.evaluation.protocol import NUM, Evaluator
+from gan_jax.evaluation.protocol import NUM, NUM_FOR_MODES, Evaluator, usual_num
 from gan_jax.evaluation.reals import Data, Reals, Source, load_reals, train_command
 from gan_jax.evaluation.scores import INCEPTION_FAMILIES, Score
 from gan_jax.evaluation.subjects import JudgedFile, JudgedRun, judged_runs
@@ -59,8 +59,8 @@ class Options(Data):
     num: int | None = option(
         None,
         "Number of samples, and of the test images that they are compared with. "
-        f"Default: {NUM:,}, or {NUM_POINTS:,} points, or as many as there are test images, or images in the smallest "
-        "file.",
+        f"Default: {NUM:,}, for 1,000 modes {NUM_FOR_MODES:,}, {NUM_POINTS:,} points, or as many as there are test "
+        "images, or images in the smallest file.",
         COUNT,
     )
     seed: int = option(0, "Seed of the samples' latents and of every other random choice.", SEED)
@@ -131,22 +131,30 @@ def _check_against(subject: Subject, reals: Reals, num: int) -> None:
         subject.check_content(facts_of(reals.train_images, reals.train_labels).sha256)
 
 
-def _num(given: int | None, subjects: Iterable[Subject], reals: Reals) -> int | None:
-    """How many samples are compared: those asked for, or as many as every file has; None for the Evaluator's own."""
+def _fewest(subjects: Iterable[Subject]) -> int | None:
+    """How many images every file has; None without files."""
     counts = [subject.count() for subject in subjects if isinstance(subject, JudgedFile)]
-    fewest = min(filter(None, counts), default=None)
+    return min(filter(None, counts), default=None)
+
+
+def _num(given: int | None, fewest: int | None, reals: Reals, network: FeatureNetwork | None) -> int | None:
+    """How many samples are compared: those asked for, or as many as every file has; None for the Evaluator's own.
+
+    network: None for points.
+    """
     if given is not None or fewest is None:
         return given
-    most = NUM_POINTS if data.are_points(reals.train_images.shape[1:]) else NUM
+    most = NUM_POINTS if network is None else usual_num(network)
     return min(most, fewest, len(reals.test_images), len(reals.train_images))
 
 
 def _evaluators(
-    reals: Reals, command: str, options: Options, num: int | None, inception: FeatureNetwork | None
+    reals: Reals, command: str, options: Options, fewest: int | None, inception: FeatureNetwork | None
 ) -> list[Judge]:
     """The judges of one data set; what they cannot judge, or could judge better, is said on standard error.
 
-    command: what trains its classifier. Raises `UserError` for features of points, which are judged by their modes.
+    command: what trains its classifier. fewest: how many images every file has. Raises `UserError` for features of
+    points, which are judged by their modes.
     """
     if data.are_points(reals.train_images.shape[1:]):
         if inception or options.features != "auto":
@@ -154,6 +162,7 @@ def _evaluators(
                 f"{reals.name} holds points, which are judged by their modes: leave --features and --inception_weights "
                 "out."
             )
+        num = _num(options.num, fewest, reals, None)
         return [evaluator_of(reals, num=num, seed=options.seed)]
     evaluators = []
     if options.features != "inception":
@@ -164,8 +173,11 @@ def _evaluators(
             why = f"has no classifier: `{command}` makes one, which sees more"
             why = "has no labels" if reals.train_labels is None else why
             report.note(f"the features are those of {network.name}, since {reals.name} {why}.")
+        num = _num(options.num, fewest, reals, network)
         evaluators.append(evaluator_of(reals, network=network, num=num, seed=options.seed))
     if inception:
+        # As many as the other judge takes, since the samples are drawn once.
+        num = evaluators[0].num if evaluators else _num(options.num, fewest, reals, inception)
         families = INCEPTION_FAMILIES
         evaluators.append(
             evaluator_of(reals, network=inception, num=num, seed=options.seed, families=families)
@@ -207,8 +219,8 @@ def evaluate(options: Options) -> None:
         if (source := subject.data) not in reals:
             reals[source] = load_reals(source, subject.data_dir)
             command = train_command(source, subject.data_dir)
-            num = _num(options.num, (s for s in subjects.values() if s.data == source), reals[source])
-            evaluators[source] = _evaluators(reals[source], command, options, num, inception)
+            fewest = _fewest(s for s in subjects.values() if s.data == source)
+            evaluators[source] = _evaluators(reals[source], command, options, fewest, inception)
         _check_against(subject, reals[source], evaluators[source][0].num)
     tables: dict[Source, dict[str, list[Score]]] = {}
     remarks: list[str] = []

@@ -25,6 +25,7 @@ BATCH = 64
 
 COLUMNS = 8  # images in a row of a run's grids, as in the tutorial's program
 POINTS = 512  # in a run's pictures, where examples are points
+MOST_ROWS = 100  # of a class each in a run's grids; of more classes they have 8 rows of 8
 LONGEST_ROW = 50  # images in a class's row of a grid; beyond, the grid is a square
 
 Batches = list[tuple[Array, Array | None]]
@@ -43,13 +44,14 @@ def latents(parts: Parts, seed: int, num: int) -> Array:
 
 
 def grid_size(parts: Parts) -> int:
-    """Images in the grids that a run draws: 8 rows of 8, or for a conditional run a row for each class.
+    """Images in the grids that a run draws: 8 rows of 8, or for a conditional run of few classes a row for each.
 
     Of points as many as show where they gather.
     """
     if data.are_points(parts.image_shape):
         return POINTS
-    return COLUMNS * (parts.num_classes or COLUMNS)
+    rows = parts.num_classes or COLUMNS
+    return COLUMNS * (rows if rows <= MOST_ROWS else COLUMNS)
 
 
 def classes(parts: Parts, num: int, label: int | None = None) -> Array | None:

@@ -135,11 +135,12 @@ def _cell(values: list[float]) -> str:
 
 def _collapsed(entry: Scored, floors: Mapping[str, float]) -> str:
     """How many members lack a class, or a mode, that real data have."""
-    found = next((metric for metric in FOUND if metric in floors), None)
-    if found is None:
+    counts = [metric for metric in FOUND if metric in floors]
+    if not counts:
         return "–"
     alive = [scores for scores in entry.scores if scores]
-    return f"{sum(scores[found] < floors[found] for scores in alive)} of {len(alive)}"
+    lacking = [scores for scores in alive if any(scores[metric] < floors[metric] for metric in counts)]
+    return f"{len(lacking)} of {len(alive)}"
 
 
 def _sentences(pairs: Pairs) -> list[str]:

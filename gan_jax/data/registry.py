@@ -9,6 +9,7 @@ import numpy as np
 
 from gan_jax.data import mixtures, prepared
 from gan_jax.data.originals import MNIST_FILES, Originals, from_cifar
+from gan_jax.data.stacked import stacked
 
 Split = tuple[np.ndarray, np.ndarray | None]
 Loader = Callable[[str, str | Path | None], Split]  # split, data_dir -> images or points, labels
@@ -19,6 +20,12 @@ def _prepared(name: str, builder: str, url: str, sha256: tuple[str, ...], **more
     files = [file for pair in MNIST_FILES.values() for file in pair]
     originals = Originals(builder, url, dict(zip(files, sha256, strict=True)), **more)
     return functools.partial(prepared.load_prepared, name, originals)
+
+
+def _stacked_mnist(split: str, data_dir: str | Path | None) -> Split:
+    images, labels = DATASETS["mnist"](split, data_dir)
+    assert labels is not None  # MNIST has them
+    return stacked(images, labels, split)
 
 
 DATASETS: dict[str, Loader] = {
@@ -67,5 +74,6 @@ DATASETS: dict[str, Loader] = {
             parse=from_cifar,
         ),
     ),
+    "stacked_mnist": _stacked_mnist,  # Lin 2018, §4.1
     **{name: functools.partial(mixtures.load_mixture, name) for name in mixtures.MIXTURES},
 }

@@ -73,7 +73,7 @@ def _curve(
 
 
 def _class_shares(evaluator: Evaluator, seen: Seen) -> picture.ClassShares | None:
-    if not evaluator.network.judges_labels:
+    if not evaluator.network.judges_labels or evaluator.network.modes:  # too many to draw
         return None
     classes = evaluator.network.classes
     return picture.ClassShares(

@@ -20,6 +20,7 @@ from gan_jax.metrics import (
     kernel_distance,
     kernel_distance_subsets,
     mode_count,
+    mode_kl,
     precision_recall,
 )
 
@@ -54,7 +55,7 @@ class Family(NamedTuple):
     compute: (real, fake, seed) -> each metric, by name.
     headings: a metric's short name in tables, by default its own; "" leaves it to evaluation.json.
     fewest: how many images it takes, of features so wide.
-    needs: of the network, besides its features.
+    needs: of the network, besides its features. Classes that are modes do not count as labels, but by themselves.
     version: raised when a change of ours changes its numbers, so that what users have of it in their caches is
       computed anew; None, for metrics that we do not know, keeps them out of the cache.
     """
@@ -62,7 +63,7 @@ class Family(NamedTuple):
     compute: Callable[[Seen, Seen, int], dict[str, Measured]]
     headings: Mapping[str, str] = {}
     fewest: Callable[[int], int] = lambda width: 1
-    needs: Literal["features", "probabilities", "labels"] = "features"
+    needs: Literal["features", "probabilities", "labels", "modes"] = "features"
     version: int | None = None
 
     def suits(self, network: FeatureNetwork) -> bool:
@@ -70,7 +71,8 @@ class Family(NamedTuple):
         return {
             "features": True,
             "probabilities": network.classes > 0,
-            "labels": network.judges_labels,
+            "labels": network.judges_labels and not network.modes,
+            "modes": network.modes > 0,
         }[self.needs]
 
     def lacks(self, network: FeatureNetwork, num: int) -> str | None:
@@ -84,7 +86,8 @@ class Score(NamedTuple):
     """A metric's value with all that it depends on.
 
     name: METRIC/NETWORK/PROTOCOL, as in frechet_distance/mnist-classifier/10k-test: 10,000 samples against
-      10,000 images of the test split. (Two look at the samples alone: Inception score and classes found.)
+      10,000 images of the test split. (Some look at the samples alone: the Inception
+      score, classes and modes found, the modes' KL.)
     value, spread: the samples' value, and where the metric has one its ±, of the kind `spread_is`.
     better: "lower" or "higher".
     floor: the same metric for real train images in place of the samples: no generator should beat it.
@@ -171,6 +174,14 @@ def _classes(real: Seen, fake: Seen, seed: int) -> dict[str, Measured]:
     }
 
 
+def _modes(real: Seen, fake: Seen, seed: int) -> dict[str, Measured]:
+    assert fake.probabilities is not None
+    return {
+        "modes_found": Measured(float(mode_count(fake.labels)), HIGHER),
+        "mode_kl": Measured(mode_kl(fake.labels, fake.probabilities.shape[1]), LOWER),
+    }
+
+
 FRECHET = "Fréchet distance"
 # Of metrics of no family: those of a mixture.
 OTHER_HEADINGS = {"modes_found": "modes found", "high_quality": "high quality", "mode_kl": "mode KL"}
@@ -191,6 +202,8 @@ FAMILIES: dict[str, Family] = {
     "classes": Family(
         _classes, {"class_balance": "class KL", "classes_found": "classes"}, needs="labels", version=1
     ),
+    # Lin 2018, §4.1. The labels of 1,000 modes are too few each for KL(fake ‖ real test images).
+    "modes": Family(_modes, {"modes_found": "modes", "mode_kl": "mode KL"}, needs="modes", version=1),
 }
 # What papers report of Inception v3; its classes are those of ImageNet, of which no digit is one.
 INCEPTION_FAMILIES = (FRECHET, "kernel distance", "Inception score")

@@ -22,7 +22,8 @@ class FeatureNetwork(NamedTuple):
     result by rounding at most, and `progress`, which wraps the sequence of batches: `tqdm`, for one.
 
     sha256: of all its parameters. classes: how many probabilities there are, 0 for none. judges_labels: whether they
-    are of the data's own labels, which Inception's are not.
+    are of the data's own labels, which Inception's are not. modes: how many of the classes are modes to be counted, all
+    equally frequent in the data: stacked MNIST's 1,000, else 0.
     """
 
     name: str
@@ -31,6 +32,7 @@ class FeatureNetwork(NamedTuple):
     width: int
     classes: int = 0
     judges_labels: bool = False
+    modes: int = 0
 
 
 def batched(

@@ -4,7 +4,14 @@ from gan_jax.metrics.frechet import Moments, frechet_distance, frechet_from_mome
 from gan_jax.metrics.inception_score import inception_score
 from gan_jax.metrics.kernel import kernel_distance, kernel_distance_subsets
 from gan_jax.metrics.manifold import density_coverage, precision_recall
-from gan_jax.metrics.modes import ModeScores, class_balance, class_histogram, mode_count, mode_scores
+from gan_jax.metrics.modes import (
+    ModeScores,
+    class_balance,
+    class_histogram,
+    mode_count,
+    mode_kl,
+    mode_scores,
+)
 
 __all__ = [
     "ModeScores",
@@ -18,6 +25,7 @@ __all__ = [
     "kernel_distance",
     "kernel_distance_subsets",
     "mode_count",
+    "mode_kl",
     "mode_scores",
     "moments",
     "precision_recall",

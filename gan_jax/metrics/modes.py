@@ -25,7 +25,7 @@ def class_balance(real_labels: np.ndarray, fake_labels: np.ndarray, classes: int
     """KL divergence in nats of the fakes' class histogram from the reals', KL(fake ‖ real); lower is better.
 
     0 where both have the same shares. Not symmetric. Infinite where the reals lack a class that the fakes
-    have. For stacked MNIST's KL to uniform give `np.arange(1000)` as the real labels (Lin 2018, §4.1).
+    have. For stacked MNIST's KL to uniform: `mode_kl`.
 
     Raises:
       UserError: as `class_histogram`.
@@ -35,6 +35,18 @@ def class_balance(real_labels: np.ndarray, fake_labels: np.ndarray, classes: int
     if (real[present] == 0).any():
         return float("inf")
     return float(np.sum(fake[present] * np.log(fake[present] / real[present])))
+
+
+def mode_kl(labels: np.ndarray, modes: int = 1000) -> float:
+    """KL divergence in nats of the labels' histogram from equal shares of all modes; lower is better (Lin 2018, §4.1).
+
+    It falls with the number of labels: n drawn uniformly of 1,000 modes have 0.0194 ± 0.0009 at 26,000, 0.0050 at
+    100,000, near (modes − 1) / 2n.
+
+    Raises:
+      UserError: as `class_histogram`.
+    """
+    return class_balance(np.arange(modes), labels, modes)
 
 
 def mode_count(labels: np.ndarray) -> int:
