@@ -433,11 +433,12 @@ def test_the_curve_is_the_logs_where_it_has_one(tmp_path: Path, evaluator: Evalu
     curve = run.curve(evaluator, 0.5)
     assert (curve.name, curve.steps) == ("frechet_distance/mnist-classifier/500-test", [0, 10])
     assert curve.values[0] == evaluator.frechet(run.images(NUM, 0)) == curve.values[1]  # not trained
-    rows = [{"step": 5, "d_loss": 1.0}, {"step": 10, "frechet_distance/x": 7.0}]
+    row = {"epoch": 1, "d_loss": 1.0, "g_loss": 1.0}
+    rows = [row | {"step": 5}, row | {"step": 10, "frechet_distance/x": 7.0}]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"st')
     assert run.curve(evaluator, 0.5) == ("frechet_distance/x", [10], [7.0], None)  # another floor
     name = "frechet_distance/mnist-classifier/500-test"
-    (folder / "metrics.jsonl").write_text(json.dumps({"step": 10, name: 7.0}) + "\n")
+    (folder / "metrics.jsonl").write_text(json.dumps(row | {"step": 10, name: 7.0}) + "\n")
     assert run.curve(evaluator, 0.5) == (name, [10], [7.0], 0.5)
 
 
@@ -676,7 +677,7 @@ def test_two_subjects_have_a_column_each() -> None:
 
 def test_headings_stand_over_their_numbers() -> None:
     axes = Figure().subplots()
-    picture._draw_scores(axes, [_score(metric, 1.0) for metric in METRICS])
+    picture.draw_scores(axes, [_score(metric, 1.0) for metric in METRICS])
     cells = axes.tables[0].get_celld()
     for column in range(4):
         assert {cells[row, column].get_text().get_ha() for row in range(11)} == {

@@ -40,7 +40,7 @@ def test_a_pack_holds_images_that_follow_one_another_as_channels(small: Small, p
         np.testing.assert_array_equal(packs[place, ..., 3 * channel : 3 * channel + 3], image)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "toy"])  # whose examples are points
 @pytest.mark.parametrize("spectral_norm", [False, True])
 def test_d_alone_is_built_for_packs(small: Small, model: str, spectral_norm: bool) -> None:
     _, state = begin(small(model=model, spectral_norm=spectral_norm), (8, 8, 3))

@@ -124,6 +124,7 @@ def test_a_thousand_classes_do_not_make_a_grid_of_a_thousand_rows(train: Split) 
 
     class Parts:
         num_classes = 1000
+        image_shape = (28, 28, 3)
 
     assert generate.grid_size(Parts()) == 64  # type: ignore[arg-type]
 

@@ -184,7 +184,7 @@ def _modes(real: Seen, fake: Seen, seed: int) -> dict[str, Measured]:
 
 FRECHET = "Fréchet distance"
 # Of metrics of no family: those of a mixture.
-OTHER_HEADINGS = {"modes_found": "modes found", "high_quality": "high quality", "mode_kl": "mode KL"}
+OTHER_HEADINGS = {"high_quality": "high quality"}
 
 FAMILIES: dict[str, Family] = {
     FRECHET: Family(_frechet, {"frechet_distance": "Fréchet"}, lambda width: width + 1, version=1),
@@ -203,7 +203,7 @@ FAMILIES: dict[str, Family] = {
         _classes, {"class_balance": "class KL", "classes_found": "classes"}, needs="labels", version=1
     ),
     # Lin 2018, §4.1. The labels of 1,000 modes are too few each for KL(fake ‖ real test images).
-    "modes": Family(_modes, {"modes_found": "modes", "mode_kl": "mode KL"}, needs="modes", version=1),
+    "modes": Family(_modes, {"modes_found": "modes found", "mode_kl": "mode KL"}, needs="modes", version=1),
 }
 # What papers report of Inception v3; its classes are those of ImageNet, of which no digit is one.
 INCEPTION_FAMILIES = (FRECHET, "kernel distance", "Inception score")
