@@ -50,6 +50,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "d_learning_rate": 1e-3,
         "penalty_weight": 0.3,
         "schedule": "cosine",
+        "steps": 25_000,
     },
 }
 
