@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -18,7 +19,6 @@ import numpy as np
 import pytest
 
 import gan_jax
-from gan_jax import compare
 from gan_jax.comparison import tasks
 from gan_jax.comparison.groups import groups_of
 from gan_jax.errors import InUse
@@ -156,15 +156,17 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture
-def nodes() -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """A cluster's address, and its two nodes, for a task each."""
     pytest.importorskip("ray", reason="Ray is missing: pip install 'gan_jax[ray]'")
     folder = tempfile.mkdtemp(prefix="ray")  # a short path, for sockets
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     # A node that does not answer is given up after three seconds instead of fifteen.
     env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_health_check_period_ms": "1000"}
-    env |= {"RAY_health_check_failure_threshold": "3", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+    env |= {"RAY_health_check_failure_threshold": "3"}
     common = ["--num-cpus=1", "--object-store-memory=80000000", "--node-ip-address=127.0.0.1", "--block"]
     port = address.partition(":")[2]
     head = ["--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"]
@@ -192,14 +194,18 @@ def answers(address: str) -> bool:
 
 
 def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 240
     while not true():
         assert time.monotonic() < end
         time.sleep(0.1)
 
 
 def test_stopped_and_robbed_of_a_machine_it_ends_as_an_undisturbed_local_run(
-    nodes: tuple[str, list[subprocess.Popen[bytes]]], command: Command, own: None, tmp_path: Path
+    nodes: tuple[str, list[subprocess.Popen[bytes]]],
+    command: Command,
+    own: None,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     address, (_, second) = nodes
     flags = [*FLAGS, "--seeds=2", "--steps=24"]
@@ -215,6 +221,7 @@ def test_stopped_and_robbed_of_a_machine_it_ends_as_an_undisturbed_local_run(
         (tmp_path / "hold").write_text(str(hold))
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         begun = subprocess.Popen(line, cwd=tmp_path, env=alone(), text=True, **pipes)
+        request.addfinalizer(begun.kill)
         at = [f"{seed} {hold}" for seed in range(2)]
         until(lambda: begun.poll() is not None or {*at} <= {*(tmp_path / "rows").read_text().splitlines()})
         return begun

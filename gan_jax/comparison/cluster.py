@@ -9,40 +9,37 @@ import functools
 import importlib.util
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-from tqdm import tqdm
 
-from gan_jax import options, plugins, report
+from gan_jax import options, plugins
 from gan_jax.comparison import tasks
-from gan_jax.comparison.groups import Group, groups_of
+from gan_jax.comparison.groups import groups_of
+from gan_jax.comparison.running import Part, Tasks
 from gan_jax.comparison.systems import Options, folder_name
 from gan_jax.config import Config
 from gan_jax.errors import InUse, UserError
 from gan_jax.options import options_of
-from gan_jax.stopping import Stopped, signals
 from gan_jax.storage import locked
 
-RETRIES = 20  # of a task, each time with another lost machine
 CONNECT = 10  # seconds for a cluster to answer
-STOP = 120  # seconds for the tasks to end their steps at hand and save them
+# Of this process and of its own cluster: no word of Ray's on the terminal, and a connection fails in a minute.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "error",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns that it will be so
+    "RAY_NUM_REDIS_GET_RETRIES": "3",
+    "RAY_py_gcs_connect_timeout_s": str(CONNECT),
+}
 PASSED_ON = ("JAX_", "XLA_", "XDG_CACHE_HOME")  # how the variables begin that are as here on the machines
 
 
 Systems = Mapping[str, Sequence[Config]]  # the members' configs, by the system's name
-
-
-class Part(NamedTuple):
-    """A task's: a group of a system, and the steps of all its members together."""
-
-    label: str
-    group: Group
-    first: int
-    steps: int
 
 
 @contextlib.contextmanager
@@ -56,27 +53,31 @@ def connected(address: str) -> Iterator[Callable[[Options, Systems, Mapping[str,
     """
     if importlib.util.find_spec("ray") is None:
         raise UserError("--ray needs Ray: pip install 'gan_jax[ray]'.")
-    own: dict[str, Any] = {}
-    if address == "local":
-        own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    elif address != "auto":
+    if address not in ("local", "auto"):
         _check_answers(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a warning that it will be so
+    # Without a token at hand Ray would leave one in the home folder.
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} if address == "local" else {}
+    added = {name: value for name, value in (ENVIRONMENT | token).items() if name not in os.environ}
+    os.environ.update(added)
     import ray
 
     passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    how: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    how |= {"include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address=address, runtime_env={"env_vars": passed}, **quiet, **own)
+        ray.init(address=address, runtime_env={"env_vars": passed}, **how)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise UserError(f"--ray={address}: no Ray cluster can be used there ({words}).") from error
+        raise UserError(
+            f"--ray={address}: no Ray cluster can be used there ({' '.join(str(error).split())[:200]}). Of one that "
+            "wants a token set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN."
+        ) from error
     jax.config.update("jax_platforms", "cpu")  # an accelerator of this machine is for the tasks
     try:
         yield functools.partial(_compare, ray)
     finally:
         ray.shutdown()
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _compare(ray: Any, options_: Options, systems: Systems, totals: Mapping[str, int], folder: Path) -> None:
@@ -99,7 +100,7 @@ def _compare(ray: Any, options_: Options, systems: Systems, totals: Mapping[str,
         parts = [
             part for label in systems for part in _parts(label, systems[label], totals[label], folder, size)
         ]
-        with _Tasks(ray, need, sum(part.steps for part in parts)) as running:
+        with Tasks(ray, need, sum(part.steps for part in parts)) as running:
             for part in parts:
                 part.group.folder.mkdir(parents=True, exist_ok=True)
                 arguments = part.label, part.first, len(part.group.configs), str(part.group.folder)
@@ -144,81 +145,8 @@ def _needs(ray: Any) -> tuple[dict[str, Any], int]:
     # XLA's bits depend on the number of its threads: a task has those that the command has without a cluster, on
     # whatever machine. OpenBLAS has them from OMP_NUM_THREADS, which Ray would set to the task's CPUs.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = int(os.environ.get("PJRT_NPROC") or os.environ.get("NPROC") or cores)
+    given = [os.environ.get(name, "") for name in ("PJRT_NPROC", "NPROC")]
+    threads = next((int(text) for text in given if text.isdecimal() and int(text)), cores)
     largest = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]), default=0)
     variables = {"PJRT_NPROC": str(threads), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores))}
     return {"num_cpus": min(threads, largest or threads), "runtime_env": {"env_vars": variables}}, 1
-
-
-class _Tasks:
-    """Tasks at work, the bar that counts their members' steps, and how they end. A context manager."""
-
-    def __init__(self, ray: Any, need: Mapping[str, Any], total: int) -> None:
-        self._ray, self._need = ray, need
-        self._at_work: dict[Any, Part | None] = {}
-        self._members, self._trained, self._done, self._lost = 0, 0, 0, 0
-        self._bar = tqdm(total=total, unit="step", unit_scale=True, disable=None, dynamic_ncols=True)
-        self._while_open = contextlib.ExitStack()
-        self._received: list[int] = []
-
-    def __enter__(self) -> "_Tasks":
-        # Entered once Ray is connected, whose own handler of SIGTERM it replaces.
-        self._received = self._while_open.enter_context(signals())
-        self._while_open.enter_context(self._bar)
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        with self._while_open:
-            for task in self._at_work:
-                self._ray.cancel(task)  # as Ctrl-C would: the steps at hand end and are saved
-            if self._at_work:
-                self._ray.wait(list(self._at_work), num_returns=len(self._at_work), timeout=STOP)
-
-    def start(self, part: Part | None, act: Any, *arguments: Any) -> None:
-        """Have the function called on a machine of the cluster."""
-        remote = self._ray.remote(act).options(
-            **self._need, max_retries=RETRIES, retry_exceptions=[tasks.Interrupted], name=act.__name__
-        )
-        self._at_work[remote.remote(*arguments)] = part
-        self._members += 0 if part is None else len(part.group.configs)
-
-    def wait(self) -> None:
-        """Return once all tasks are done. Raises `Stopped`, and `UserError` for the first that failed."""
-        while self._at_work:
-            done, _ = self._ray.wait(list(self._at_work), timeout=1)
-            for task in done:
-                self._take(task)
-            self._show()
-            if self._received:
-                raise Stopped(int(self._bar.n), int(self._bar.total), self._received[0])
-
-    def _take(self, task: Any) -> None:
-        part = self._at_work.pop(task)
-        what = "the report" if part is None else f"{part.label}, {len(part.group.configs)} members from seed "
-        what += "" if part is None else str(part.group.configs[0].seed)
-        try:
-            answer = self._ray.get(task)
-        except self._ray.exceptions.RayTaskError:
-            raise  # a fault of the package's own: its traceback is in it
-        except self._ray.exceptions.RayError as error:
-            words = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"{what}: lost for good ({words}). What is saved stays; rerun to go on."
-            ) from error
-        for warning in answer.warnings:
-            report.warn(warning)
-        if answer.error is not None:
-            raise UserError(f"{what}, {answer.error}")
-        if part is not None:
-            self._done += part.steps
-            self._trained += len(part.group.configs)
-
-    def _show(self) -> None:
-        steps, lost = self._done, 0
-        for part in filter(None, self._at_work.values()):
-            with contextlib.suppress(OSError, ValueError):  # not begun, or ended just now
-                step, diverged = map(int, (part.group.folder / tasks.PROGRESS).read_text().split())
-                steps, lost = steps + step * len(part.group.configs), lost + diverged
-        words = f"{self._trained} of {self._members} members done" + (f", {lost} diverged" if lost else "")
-        self._bar.set_description(words, refresh=False)
-        self._bar.update(steps - self._bar.n)
