@@ -28,10 +28,9 @@ from gan_jax.options import options_of
 from gan_jax.storage import locked
 
 CONNECT = 10  # seconds for a cluster to answer
-# Of this process and of its own cluster: no word of Ray's on the terminal, and a connection fails in a minute.
+# Of this process and of its own cluster: nothing is told to Ray's makers, and a connection fails in a minute.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns that it will be so
     "RAY_NUM_REDIS_GET_RETRIES": "3",
     "RAY_py_gcs_connect_timeout_s": str(CONNECT),
@@ -65,7 +64,8 @@ def connected(address: str) -> Iterator[Callable[[Options, Systems, Mapping[str,
     how: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     how |= {"include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address=address, runtime_env={"env_vars": passed}, **how)
+        with _silent():
+            ray.init(address=address, runtime_env={"env_vars": passed}, **how)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise UserError(
             f"--ray={address}: no Ray cluster can be used there ({' '.join(str(error).split())[:200]}). Of one that "
@@ -124,6 +124,19 @@ def _held(folder: Path) -> Iterator[None]:
             yield
     except BlockingIOError as error:
         raise InUse(f"{folder} is in use by another comparison: wait, or give another --workdir.") from error
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Drop what is written to standard error: Ray's C++ has a line there for each try to connect, and no switch."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _check_answers(address: str) -> None:
