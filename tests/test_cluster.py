@@ -235,7 +235,7 @@ def test_stopped_and_robbed_of_a_machine_it_ends_as_an_undisturbed_local_run(
     (tmp_path / "hold").unlink()
     out, err = begun.communicate(timeout=120)
     assert (begun.returncode, err) == (130, "")
-    assert "rerun the same command to go on" in out
+    assert "Stopped at step 8 of 48; rerun the same command to go on" in out
 
     begun = begin(16)
     saved = [

@@ -32,7 +32,7 @@ class Tasks:
         """Of what `ray` gives: `need` is what each task needs in its words, `total` the steps that the bar counts."""
         self._ray, self._need = ray, need
         self._at_work: dict[Any, Part | None] = {}
-        self._members, self._trained, self._done = 0, 0, 0
+        self._members, self._trained, self._done, self._steps, self._total = 0, 0, 0, 0, total
         self._bar = tqdm(total=total, unit="step", unit_scale=True, disable=None, dynamic_ncols=True)
         self._while_open = contextlib.ExitStack()
         self._received: list[int] = []
@@ -66,7 +66,7 @@ class Tasks:
                 self._take(task)
             self._show()
             if self._received:
-                raise Stopped(int(self._bar.n), int(self._bar.total), self._received[0])
+                raise Stopped(self._steps, self._total, self._received[0])
 
     def _take(self, task: Any) -> None:
         part = self._at_work.pop(task)
@@ -74,13 +74,12 @@ class Tasks:
         what += "" if part is None else str(part.group.configs[0].seed)
         try:
             answer = self._ray.get(task)
-        except self._ray.exceptions.RayTaskError:
-            raise  # a fault of the package's own: its traceback is in it
         except self._ray.exceptions.RayError as error:
-            words = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"{what}: lost for good ({words}). What is saved stays; rerun to go on."
-            ) from error
+            asked_to_end = isinstance(error, tasks.Interrupted)  # Ray makes a class that is both
+            if isinstance(error, self._ray.exceptions.RayTaskError) and not asked_to_end:
+                raise  # a fault of the package's own: its traceback is in it
+            words = f"its machine was lost {RETRIES} times, or Ray cannot start it: {_brief(error)}"
+            raise UserError(f"{what}: {words}. What is saved stays; rerun to go on.") from error
         for warning in answer.warnings:
             report.warn(warning)
         if answer.error is not None:
@@ -97,4 +96,9 @@ class Tasks:
                 steps, lost = steps + step * len(part.group.configs), lost + diverged
         words = f"{self._trained} of {self._members} members done" + (f", {lost} diverged" if lost else "")
         self._bar.set_description(words, refresh=False)
-        self._bar.update(steps - self._bar.n)
+        self._bar.update(steps - self._steps)
+        self._steps = steps
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
