@@ -1,6 +1,7 @@
 """Comparisons on a Ray cluster: two machines, as far as Ray knows, of which one is killed in the middle of its task."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import json
 import os
@@ -14,14 +15,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import gan_jax
 from gan_jax.comparison import tasks
-from gan_jax.comparison.groups import groups_of
+from gan_jax.comparison.groups import groups_of, join
 from gan_jax.errors import InUse
+from gan_jax.loading import load_population
+from gan_jax.population_run import train_population
 from gan_jax.state import to_arrays
 from tests.conftest import alone
 
@@ -69,24 +73,39 @@ def assert_same(one: Path, other: Path, members: int) -> None:
     for name in WRITTEN:
         assert (one / name).read_text() == (other / name).read_text(), name
     for i in range(members):
-        first, second = (to_arrays(gan_jax.load(c / "hinge", member=i).state) for c in (one, other))
-        assert first.keys() == second.keys()
-        for name, array in first.items():
-            np.testing.assert_array_equal(array, second[name], err_msg=name)
+        assert_same_bits(*(gan_jax.load(c / "hinge", member=i).state for c in (one, other)))
 
 
-def test_members_in_groups_end_as_they_do_together(in_process: Command, own: None, tmp_path: Path) -> None:
-    flags = [*FLAGS, "--seeds=3", "--steps=8", "--vary", "g_learning_rate=1e-3,1e30"]
-    hinge, lost = "hinge-g_learning_rate=0.001", "hinge-g_learning_rate=1e+30"
-    assert in_process("compare", *flags, "--workdir=whole").returncode == 0
-    for name in (hinge, lost):
-        (tmp_path / "parts" / name / "groups_of_2").mkdir(parents=True)  # as a cluster has begun them
-    assert in_process("compare", *flags, "--workdir=parts").returncode == 0
-    for name in ("report.md", "results.json", "results.csv", f"{hinge}/scores.json", f"{lost}/metrics.jsonl"):
-        assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text(), name
-    assert not (tmp_path / "parts" / hinge / "groups_of_2").exists()
-    gans = [gan_jax.load(tmp_path / c / hinge, member=2) for c in ("whole", "parts")]
-    np.testing.assert_array_equal(gans[0].sample(4), gans[1].sample(4))
+def assert_same_bits(one: Any, other: Any) -> None:
+    first, second = to_arrays(one), to_arrays(other)
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], err_msg=name)
+
+
+def test_groups_joined_are_the_population_that_was_never_divided(
+    tmp_path: Path, small: Callable[..., gan_jax.Config]
+) -> None:
+    configs = [small(seed=i, steps=12, log_every=4) for i in range(3)]
+    configs[2] = dataclasses.replace(configs[2], d_learning_rate=1e30)  # diverges, alone in its group
+    images = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 1), np.uint8)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_population(whole, configs, images, warn=pytest.fail)
+    groups = groups_of(parts, configs, 2)
+    for group in groups:
+        train_population(group.folder, group.configs, images, warn=pytest.fail)
+    scores = {"step": 12, "protocol": "p", "network": "n", "scores": [{"x": 1.0}, {"x": 2.0}]}
+    (groups[0].folder / "scores.json").write_text(json.dumps(scores))
+    joined = join(parts, configs, groups, pytest.fail)
+    assert joined.diverged.tolist() == load_population(whole).diverged.tolist()
+    assert (joined.diverged >= 0).tolist() == [False, False, True]
+    assert_same_bits(joined.members, load_population(whole).members)
+    for name in ("config.json", "metrics.jsonl"):
+        assert (parts / name).read_text() == (whole / name).read_text()
+    found = json.loads((parts / "scores.json").read_text())
+    assert found == {**scores, "scores": [{"x": 1.0}, {"x": 2.0}, {}]}
+    assert groups_of(parts, configs, 2) == [(parts, tuple(configs))]
+    assert not groups[0].folder.exists()
 
 
 def test_what_was_begun_keeps_its_groups(tmp_path: Path, small: Callable[..., gan_jax.Config]) -> None:
