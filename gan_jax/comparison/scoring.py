@@ -64,7 +64,7 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
 
 def join_scores(parts: Sequence[tuple[Path, int]], folder: Path) -> None:
     """Put the scores of parts of a population, by folder and number of members, together in the whole one's folder."""
-    found = [json.loads((part / NAME).read_bytes()) if (part / NAME).exists() else {} for part, _ in parts]
+    found = [_content(part / NAME) for part, _ in parts]
     keys = [{name: value for name, value in each.items() if name != "scores"} for each in found]
     key = next(filter(None, keys), None)
     if key is None or any(each not in ({}, key) for each in keys):
@@ -77,8 +77,14 @@ def join_scores(parts: Sequence[tuple[Path, int]], folder: Path) -> None:
 
 
 def _read(path: Path, key: dict[str, Any]) -> list[dict[str, float]]:
+    found = _content(path)
+    return found["scores"] if found and all(found.get(name) == value for name, value in key.items()) else []
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What such a file holds; nothing of one that is missing or damaged."""
     try:
         found = json.loads(path.read_bytes())
-        return found["scores"] if all(found[name] == value for name, value in key.items()) else []
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("scores"), list) else {}

@@ -29,9 +29,7 @@ T = TypeVar("T")
 # Seconds to wait for a folder. The task of a machine that is taken for lost may still be at work there; and a file
 # server gives a lost machine's locks free when its lease ends, with NFS 4 after 90 seconds.
 PATIENCE = 300
-PROGRESS = (
-    ".progress"  # a group's file of its step and how many of its members have diverged, while it trains
-)
+PROGRESS = ".progress"  # a file of the group's step and of how many have diverged, while it trains
 VERSIONS = f"gan_jax {__version__} with JAX {jax.__version__}"
 
 
