@@ -101,8 +101,10 @@ def _add(group: Any, name: str, option: Option, default: Any) -> None:
         group.add_argument(f"--{name}", f"--no_{name}", dest=name, action=_Switch, nargs=0, help=text)
         return
     metavar = option.rule.metavar if isinstance(option.rule.metavar, str) else option.rule.metavar()
-    many: Any = {"nargs": "*", "action": "extend"} if option.many else {}
-    group.add_argument(f"--{name}", metavar=metavar, help=text, **many)
+    taken: Any = {"nargs": "*", "action": "extend"} if option.many else {}
+    if option.alone is not None:
+        taken = {"nargs": "?", "const": option.alone}
+    group.add_argument(f"--{name}", metavar=metavar, help=text, **taken)
 
 
 def _given(parser: _Parser, options: Mapping[str, Option], args: Sequence[str]) -> dict[str, Any]:

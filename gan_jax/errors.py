@@ -11,6 +11,10 @@ class UserError(ValueError):
     """What was wrong, what is allowed and what to do, in one line. Commands end with exit code 2."""
 
 
+class InUse(UserError):
+    """Another process holds the folder."""
+
+
 class Diverged(Exception):
     """The run met a number that is not finite; the message says at which step, and which. Exit code 1."""
 

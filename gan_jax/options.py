@@ -53,7 +53,8 @@ class Rule(NamedTuple):
 class Option(NamedTuple):
     """A field's metadata: its real default (`dataclasses.field` has UNSET there), and all that is known of it.
 
-    also: what other programs call it, for the suggestion after an unknown flag.
+    also: what other programs call it, for the suggestion after an unknown flag. alone: what the flag means without a
+    value, for one that may stand so.
     """
 
     default: Any
@@ -62,6 +63,7 @@ class Option(NamedTuple):
     role: Role
     many: bool
     also: tuple[str, ...]
+    alone: str | None = None
 
 
 REQUIRED: Any = _Unset()  # the default of an option that has none
@@ -153,9 +155,10 @@ def option(
     role: Role = "system",
     many: bool = False,
     also: Iterable[str] = (),
+    alone: str | None = None,
 ) -> Any:
     """A dataclass field. Where the default is None the value may be None as well; `many` makes it a tuple."""
-    metadata = {"option": Option(default, help, rule, role, many, tuple(also))}
+    metadata = {"option": Option(default, help, rule, role, many, tuple(also), alone)}
     return dataclasses.field(default=UNSET, metadata=metadata)
 
 

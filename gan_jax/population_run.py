@@ -17,7 +17,7 @@ import numpy as np
 from gan_jax import workdir
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
-from gan_jax.errors import UserError
+from gan_jax.errors import InUse, UserError
 from gan_jax.loading import restored_population
 from gan_jax.parts import Facts, facts_of
 from gan_jax.population import Population, fit_population
@@ -41,7 +41,7 @@ def train_population(
     show: is given each chunk's population once it is done, and the one to begin with.
 
     Raises:
-      UserError: for what cannot be trained, or a folder of another population.
+      UserError: for what cannot be trained, or a folder of another population; `InUse` for one that trains now.
       Stopped: after a signal; what was done is saved.
     """
     facts = facts_of(images, labels, conditional=configs[0].conditional)
@@ -96,4 +96,4 @@ def _claimed(folder: Path, configs: Sequence[Config], facts: Facts) -> Iterator[
                 )
             yield
     except BlockingIOError as error:
-        raise UserError(f"{folder} is in use: wait, or give another --workdir.") from error
+        raise InUse(f"{folder} is in use: wait, or give another --workdir.") from error

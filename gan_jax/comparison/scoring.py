@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,13 @@ class Scored:
 
 
 PER_MEMBER = 8  # samples in the grid
+NAME = "scores.json"
 
 
 def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
     """Score each member's samples, those that `gan_jax.evaluate` draws, and draw a grid of a few."""
     key = {"step": population.step, "protocol": evaluator.name("scores"), "network": evaluator.network.sha256}
-    path = folder / "scores.json"
+    path = folder / NAME
     known = _read(path, key)
     scores: list[dict[str, float]] = []
     rows = []
@@ -47,7 +49,7 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
             continue
         gan = population[i]
         rows.append(shown_beside(gan, PER_MEMBER))
-        if i < len(known):
+        if i < len(known) and known[i]:
             scores.append(known[i])
             continue
         images = gan.sample(evaluator.num, evaluator.seed)
@@ -60,9 +62,29 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
     return Scored(population, population.diverged.tolist(), scores, log, grid)
 
 
+def join_scores(parts: Sequence[tuple[Path, int]], folder: Path) -> None:
+    """Put the scores of parts of a population, by folder and number of members, together in the whole one's folder."""
+    found = [_content(part / NAME) for part, _ in parts]
+    keys = [{name: value for name, value in each.items() if name != "scores"} for each in found]
+    key = next(filter(None, keys), None)
+    if key is None or any(each not in ({}, key) for each in keys):
+        return  # all diverged, or not scored alike: what there is no score of is scored anew
+    scores = []
+    for each, (_, count) in zip(found, parts, strict=True):
+        own = each.get("scores", [])
+        scores += own + [{}] * (count - len(own))  # those that diverged after the last score have none
+    write_atomically(folder / NAME, json.dumps({**key, "scores": scores}) + "\n")
+
+
 def _read(path: Path, key: dict[str, Any]) -> list[dict[str, float]]:
+    found = _content(path)
+    return found["scores"] if found and all(found.get(name) == value for name, value in key.items()) else []
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What such a file holds; nothing of one that is missing or damaged."""
     try:
         found = json.loads(path.read_bytes())
-        return found["scores"] if all(found[name] == value for name, value in key.items()) else []
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("scores"), list) else {}

@@ -1,0 +1,85 @@
+"""Groups of a system's members: each is a population in a folder of its own, and together they are made the system's.
+
+Members are independent, so groups of them can be trained anywhere and in any order. On a CPU a member's bits do not
+depend on its group; on an accelerator they do up to rounding, as members of one group share its operations.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gan_jax import workdir
+from gan_jax.checkpoint import Checkpoints
+from gan_jax.comparison.scoring import join_scores
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.loading import load_population
+from gan_jax.population import Population
+from gan_jax.report import LogRow, read_rows
+from gan_jax.state import to_arrays
+from gan_jax.storage import write_atomically
+
+PREFIX = (
+    "groups_of_"  # the folder's name says the size, so that whoever goes on, anywhere, finds the same groups
+)
+
+
+class Group(NamedTuple):
+    """Members of a system, and the folder of their population."""
+
+    folder: Path
+    configs: tuple[Config, ...]
+
+
+def groups_of(folder: Path, configs: Sequence[Config], size: int) -> list[Group]:
+    """A system's members in groups of `size`. What was begun before, whole or in other groups, goes on as it was."""
+    if not (folder / "config.json").exists():
+        begun = [path.name.removeprefix(PREFIX) for path in folder.glob(f"{PREFIX}*")]
+        size = next((int(text) for text in sorted(begun) if text.isdecimal() and int(text)), size)
+        if size < len(configs):
+            parent = folder / f"{PREFIX}{size}"
+            return [
+                Group(parent / f"{first:05}", tuple(configs[first : first + size]))
+                for first in range(0, len(configs), size)
+            ]
+    return [Group(folder, tuple(configs))]
+
+
+def join(
+    folder: Path, configs: Sequence[Config], groups: Sequence[Group], warn: Callable[[str], object]
+) -> Population:
+    """One population of the groups, which are trained and scored, in the system's folder: as if never divided.
+
+    Its config.json is written last: until it is there, the groups are what counts.
+    """
+    found = [load_population(group.folder, warn=warn) for group in groups]
+    total = found[0].plan.total
+    for group, population in zip(groups, found, strict=True):
+        if population.configs != group.configs or population.step != total:
+            raise UserError(
+                f"{group.folder} holds other members than this comparison's: give another --workdir."
+            )
+    arrays = [to_arrays(population.real_members()) for population in found]
+    with Checkpoints(folder / "checkpoints", write=True) as checkpoints:
+        checkpoints.save({name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}, total)
+    rows = [read_rows(group.folder / "metrics.jsonl", total) for group in groups]
+    by_step = [{row["step"]: row for row in each} for each in rows]
+    steps = [
+        step for step in by_step[0] if all(step in each for each in by_step)
+    ]  # a lost row is lost for all
+    log = [_joined([each[step] for each in by_step]) for step in steps]
+    write_atomically(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in log))
+    join_scores([(group.folder, len(group.configs)) for group in groups], folder)
+    workdir.write_population_config(folder, configs, workdir.read(groups[0].folder).facts)
+    shutil.rmtree(groups[0].folder.parent)
+    return load_population(folder, warn=warn)
+
+
+def _joined(rows: Sequence[LogRow]) -> LogRow:
+    """The groups' rows of one step: what is a list holds a number a member."""
+    lists = [name for name, value in rows[0].items() if isinstance(value, list)]
+    return {**rows[0], **{name: [x for row in rows for x in row[name]] for name in lists}}

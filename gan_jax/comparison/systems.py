@@ -1,0 +1,128 @@
+"""What a comparison compares: its options, and the members' configs of each system."""
+
+import dataclasses
+import itertools
+import re
+from typing import Any
+
+from gan_jax import options
+from gan_jax.config import PRESETS, Config
+from gan_jax.errors import UserError, nearest
+from gan_jax.fields import Nets, Optimization, Run, System
+from gan_jax.objectives import OBJECTIVES
+from gan_jax.options import COUNT, REQUIRED, TEXT, Rule, option, options_of, whole
+from gan_jax.workdir import worded
+
+
+def _system(name: Any) -> str:
+    if name not in PRESETS and name not in OBJECTIVES:
+        allowed = [*PRESETS, *(loss for loss in OBJECTIVES if loss not in PRESETS)]
+        near = nearest(str(name), allowed)
+        hint = f" Did you mean '{near}'?" if near else ""
+        raise UserError(f"unknown system '{name}'.{hint} Allowed: {', '.join(allowed)}.")
+    return str(name)
+
+
+def _address(text: Any) -> str:
+    host, _, port = str(text).rpartition(":")
+    if text not in ("local", "auto") and not (
+        host and "/" not in host and port.isdecimal() and int(port) < 2**16
+    ):
+        raise ValueError
+    return str(text)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(System, Nets, Optimization, Run):
+    """What to compare. All options of gan_jax.train apply to every system."""
+
+    systems: tuple[str, ...] = option(
+        REQUIRED,
+        "Presets, or losses with the default system, separated by spaces; hinge is the preset.",
+        Rule("", _system, metavar="NAME"),
+        many=True,
+    )
+    seeds: int = option(5, "Seeds of each system, counted from --seed.", whole(1, 10_000))
+    vary: tuple[str, ...] = option(
+        (),
+        "Options to vary, as NAME=VALUE,VALUE,…: every combination of their values with every system is compared.",
+        Rule(TEXT.words, TEXT.convert, metavar="NAME=VALUE,VALUE"),
+        many=True,
+    )
+    num: int | None = option(
+        None, "Samples of each member to evaluate. Default: 10,000, or all real images.", COUNT
+    )
+
+    ray: str | None = option(
+        None,
+        "Train on the Ray cluster at this address, or auto for the one this machine belongs to; without a value on one "
+        "of this machine's own, for this run (pip install 'gan_jax[ray]'). --workdir must be on a shared file system.",
+        Rule("HOST:PORT, auto, or nothing", _address, metavar="HOST:PORT"),
+        alone="local",
+    )
+
+    def __post_init__(self) -> None:
+        """Check what is the comparison's own; the rest is for `Config`. Raises `UserError`."""
+        options.check_only(self, [name for name in options_of(self) if name not in options_of(Config)])
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options of a run that were given."""
+        values = {name: getattr(self, name) for name in options_of(Config)}
+        return {
+            name: value for name, value in values.items() if value is not options.UNSET and name != "workdir"
+        }
+
+
+def systems_of(options_: Options) -> dict[str, list[Config]]:
+    """The members' configs by the name of their system, as it stands in the report.
+
+    Raises:
+      UserError: for options that are not allowed, or two systems of one name.
+    """
+    varied = dict(_varied(text) for text in options_.vary)
+    found: dict[str, list[Config]] = {}
+    for system in options_.systems:
+        for values in itertools.product(*varied.values()):
+            own = dict(zip(varied, values, strict=True))
+            base = {"preset": system} if system in PRESETS else {"loss": system}
+            label = " ".join([system, *(worded(name, value) for name, value in own.items())])
+            if label in found:
+                raise UserError(f"--systems names {label} twice: give each once.")
+            first = Config(**{**base, **options_.given, **own})
+            if first.seed + options_.seeds > 2**32:
+                raise UserError(f"--seed={first.seed} with --seeds={options_.seeds} goes past {2**32 - 1}.")
+            found[label] = [dataclasses.replace(first, seed=first.seed + i) for i in range(options_.seeds)]
+    return found
+
+
+def _varied(text: str) -> tuple[str, list[Any]]:
+    """NAME and the values of NAME=VALUE,VALUE."""
+    name, _, values = text.partition("=")
+    name = name.strip("-")
+    known = {
+        n: found for n, found in options_of(Config).items() if found.role in ("system", "rate", "length")
+    }
+    if name not in known or name == "seed" or not values:
+        near = nearest(name, known)
+        raise UserError(
+            f"--vary={text} is not allowed: write NAME=VALUE,VALUE with a system's option"
+            + (f", such as {near}=…" if near else "")
+            + "; seeds are --seeds."
+        )
+    try:
+        return name, [_read(known[name], value) for value in values.split(",")]
+    except ValueError:
+        raise UserError(f"--vary={text} is not allowed: {name} must be {known[name].rule.words}.") from None
+
+
+def _read(found: options.Option, text: str) -> Any:
+    if found.rule is options.FLAG:
+        return {"true": True, "false": False}[text.lower()] if text.lower() in ("true", "false") else text
+    value = found.rule.read(text)
+    return tuple(value.split("+")) if found.many else value
+
+
+def folder_name(label: str) -> str:
+    """The folder of a system of that name, in the comparison's."""
+    return re.sub(r"[^\w.=+,-]+", "-", label)
