@@ -48,21 +48,31 @@ def parse(
     prog: str,
     description: str,
     defaults: Callable[[dict[str, Any]], Mapping[str, Any]] = lambda given: {},
+    from_file: Callable[[str], Mapping[str, Any]] | None = None,
 ) -> T:
     """An instance of the dataclass `kind`, whose fields are `options.option`s, as the command line describes it.
 
     The options of a base class are a group of --help. `defaults` says, of what was given, which defaults --help
-    shows instead of the fields' own. Raises `UserError`, on one line, for what is not allowed.
+    shows instead of the fields' own. `from_file` reads the file of --config, whose values yield to flags.
+    Raises `UserError`, on one line, for what is not allowed.
     """
     found = options_of(kind)
-    given = _given(_parser(kind, prog, description, {}), found, args)
+    parser = _parser(kind, prog, description, {})
+    if from_file is not None:
+        _add_config(parser)
+    given = _given(parser, found, args)
     for path in given.pop("plugin", ()):
         plugins.load_plugin(path)
     if given.pop("help"):
-        _parser(kind, prog, description, defaults(given)).print_help()
+        parser = _parser(kind, prog, description, defaults(given))
+        if from_file is not None:
+            _add_config(parser)
+        parser.print_help()
         sys.exit(0)
     try:
-        return kind(**{name: _value(name, text, found[name]) for name, text in given.items()})
+        file = given.pop("config", None)
+        values = {} if file is None or from_file is None else from_file(file)
+        return kind(**{**values, **{name: _value(name, text, found[name]) for name, text in given.items()}})
     except UserError as error:
         raise UserError(f"{error} See {prog} --help.") from error
 
@@ -92,6 +102,12 @@ def _parser(kind: type, prog: str, description: str, defaults: Mapping[str, Any]
     group.add_argument("--plugin", nargs="+", action="extend", metavar="FILE.py", help=_PLUGIN_HELP)
     group.add_argument("-h", "--help", action="store_true", default=False, help="Show this and exit.")
     return parser
+
+
+def _add_config(parser: _Parser) -> None:
+    group = parser.add_argument_group("to repeat a run")
+    text = "A run's config.json: all its values but for --workdir; flags beside it win."
+    group.add_argument("--config", metavar="FILE.json", help=text)
 
 
 def _add(group: Any, name: str, option: Option, default: Any) -> None:

@@ -19,6 +19,10 @@ class Diverged(Exception):
     """The run met a number that is not finite; the message says at which step, and which. Exit code 1."""
 
 
+class Lost(Exception):
+    """A run is done, but files of it are lost that cannot be made again; the message says which. Exit code 3."""
+
+
 def unknown(kind: str, name: object, allowed: Iterable[str], hint: str | None = None) -> UserError:
     """The error for a name that is in no registry; it gives the hint, or suggests the nearest name that is."""
     names = list(allowed)

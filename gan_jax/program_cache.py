@@ -32,7 +32,9 @@ def _mend_damaged() -> None:
     """Have what JAX warns of as damaged removed. It would leave it there, and warn at every start for ever."""
     show = warnings.showwarning
 
-    def removing(message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None) -> None:
+    def removing(
+        message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None
+    ) -> None:
         if found := _DAMAGED.search(str(message)):
             remove_program(found[1])
         else:
@@ -44,7 +46,7 @@ def _mend_damaged() -> None:
 
 def remove_program(name: str) -> None:
     """Remove all that the cache holds of the program `name`, which JAX then compiles and writes anew; it is said."""
-    folder = Path(jax.config.jax_compilation_cache_dir or cache_folder() / "xla")
+    folder = Path(jax.config.read("jax_compilation_cache_dir") or cache_folder() / "xla")
     removed = 0
     for path in folder.iterdir() if folder.is_dir() else []:
         if path.is_file() and path.name.startswith(f"{name}-"):

@@ -16,7 +16,9 @@ from gan_jax.devices import free_memory
 from gan_jax.errors import UserError
 from gan_jax.parts import Parts
 
-SMALL = 1000  # a batch whose inputs take less than this fraction of the memory is not looked at: it costs a start nothing
+SMALL = (
+    1000  # a batch whose inputs take less than this fraction of the memory is not looked at, which costs time
+)
 
 
 def check_step_fits(config: Config, parts: Parts, devices: Sequence[jax.Device]) -> None:
@@ -38,7 +40,8 @@ def step_bytes(parts: Parts, batch: int) -> int:
     g_weights, g_outputs = _sizes(parts.generator, *z)
     d_weights, d_outputs = _sizes(parts.discriminator, *images)
     inputs = sum(_size(x) for x in (z[0], images[0]))
-    # Noise takes more than its size while it is drawn. D sees real and generated images. Beside the weights are their gradients, two moments and a copy to go back to.
+    # Noise takes more than its size while it is drawn. D sees real and generated images. Beside the weights are
+    # their gradients, two moments and a copy to go back to.
     return 8 * inputs + 2 * (g_outputs + 2 * d_outputs) + 5 * (g_weights + d_weights)
 
 

@@ -24,6 +24,7 @@ from gan_jax.storage import content_of, expanded, locked, write_atomically
 
 FOLDERS = ("checkpoints", "samples")
 FILES = ("metrics.jsonl", "real.png", "losses.png", "samples.png", "evaluation.json", "evaluation.png")
+OWN_FILES = (*FILES, "status.json", "environment.json")
 LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 
 
@@ -141,6 +142,18 @@ def read(folder: Path) -> Record:
             f"--workdir={folder} holds no run ({error.strerror}: config.json): give the folder of one that "
             "gan_jax.train made."
         ) from error
+    return _record(content, folder / "config.json")
+
+
+def read_file(path: Path) -> Record:
+    """What the `config.json` at `path` says, wherever it lies. Raises `UserError` as `read`."""
+    try:
+        return _record(content_of(path), path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+def _record(content: bytes, path: Path) -> Record:
     try:
         values = json.loads(content)
         if not isinstance(values, dict):
@@ -152,7 +165,7 @@ def read(folder: Path) -> Record:
         provenance.check_no_other(plugins, found[0])
         return Record(found, _facts(values.get("data")), alone, plugins)
     except (UserError, ValueError, RecursionError) as error:
-        raise UserError(f"{folder / 'config.json'} cannot be read: {_brief(error)}") from error
+        raise UserError(f"{path} cannot be read: {_brief(error)}") from error
 
 
 def _brief(error: Exception) -> str:
@@ -182,7 +195,7 @@ def _count(value: Any) -> int:
 
 
 def _check(folder: Path, config: Config, facts: Facts) -> None:
-    there = [name for name in FOLDERS + FILES if (folder / name).exists()]
+    there = [name for name in FOLDERS + OWN_FILES if (folder / name).exists()]
     if (folder / "config.json").exists():
         _check_same(read(folder), config, facts, folder)
     elif held := [name for name in there if not _empty(folder / name)]:
