@@ -35,7 +35,7 @@ def environment() -> Environment:
         "device": devices[0].device_kind,
         "device_count": len(devices),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "matmul_precision": jax.config.read("jax_default_matmul_precision"),
+        "matmul_precision": getattr(jax.config, "jax_default_matmul_precision", None),
     }
 
 

@@ -46,7 +46,7 @@ def _mend_damaged() -> None:
 
 def remove_program(name: str) -> None:
     """Remove all that the cache holds of the program `name`, which JAX then compiles and writes anew; it is said."""
-    folder = Path(jax.config.read("jax_compilation_cache_dir") or cache_folder() / "xla")
+    folder = Path(getattr(jax.config, "jax_compilation_cache_dir", None) or cache_folder() / "xla")
     removed = 0
     for path in folder.iterdir() if folder.is_dir() else []:
         if path.is_file() and path.name.startswith(f"{name}-"):

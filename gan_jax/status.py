@@ -25,7 +25,7 @@ class Status:
 
     def __init__(self, folder: Path, total: int) -> None:
         """Of a run of `total` steps."""
-        self._path, self._written = folder / "status.json", 0.0
+        self._path, self._written, self._begun = folder / "status.json", 0.0, False
         self._values: dict[str, Any] = {
             "state": "preparing",
             "step": 0,
@@ -38,22 +38,23 @@ class Status:
         }
 
     def __enter__(self) -> "Status":
-        self._write()
-        return self
+        return self  # and writes nothing yet: a run that is refused changes no file
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         kinds = {Stopped: "stopped", Diverged: "diverged"}
-        state = "done" if error is None else kinds.get(type(error), "failed")  # type: ignore[call-overload]
+        state = "done" if error is None else kinds.get(type(error), "failed")
         if error is None or isinstance(error, Stopped):  # all that was saved is on disk by now
             self._values["last_checkpoint"] = self._values["step"]
         self._values.update(state=state, problem=None if error is None else str(error), seconds_left=None)
-        self._write()
+        if self._begun:
+            self._write()
 
     def begin(self, step: int) -> None:
         """The run goes on from the checkpoint of this step, or from 0 without one."""
         self._values.update(step=step, last_checkpoint=step or None)
+        self._begun = True
         self._write()
 
     def chunk(self, step: int, steps_per_s: float, last_checkpoint: int | None) -> None:

@@ -23,8 +23,8 @@ from gan_jax.provenance import Used
 from gan_jax.storage import content_of, expanded, locked, write_atomically
 
 FOLDERS = ("checkpoints", "samples")
-FILES = ("metrics.jsonl", "real.png", "losses.png", "samples.png", "evaluation.json", "evaluation.png")
-OWN_FILES = (*FILES, "status.json", "environment.json")
+FILES: tuple[str, ...] = ("metrics.jsonl", "environment.json", "status.json", "real.png", "losses.png", "samples.png")
+FILES += ("evaluation.json", "evaluation.png")
 LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 
 
@@ -195,7 +195,7 @@ def _count(value: Any) -> int:
 
 
 def _check(folder: Path, config: Config, facts: Facts) -> None:
-    there = [name for name in FOLDERS + OWN_FILES if (folder / name).exists()]
+    there = [name for name in FOLDERS + FILES if (folder / name).exists()]
     if (folder / "config.json").exists():
         _check_same(read(folder), config, facts, folder)
     elif held := [name for name in there if not _empty(folder / name)]:
