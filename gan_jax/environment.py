@@ -3,6 +3,7 @@
 A list, the oldest first: another entry is added where a run goes on under other ones, with the step at which it did.
 """
 
+import functools
 import json
 import os
 import platform
@@ -79,6 +80,7 @@ def _version(package: str) -> str:
         return ""
 
 
+@functools.cache
 def _revision() -> str:
     """The git revision of the package, with + if it was changed since; empty where it is in no repository."""
     root = Path(__file__).parent.parent
@@ -94,6 +96,7 @@ def _revision() -> str:
         return ""
 
 
+@functools.cache
 def _cpu() -> str:
     """The processor's name and its vector instructions, as Linux says them; else what Python knows."""
     try:

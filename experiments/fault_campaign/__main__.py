@@ -3,13 +3,13 @@
     python -m experiments.fault_campaign
     python -m experiments.fault_campaign --faults=60 --seed=2
 
-Kills, signals, failing and full disks, and harm to every file of a run's and of the cache folder, over short runs of `mlp`
-and of `conv_small`. Needs Linux and a C compiler; as root it also mounts small disks. A campaign that is stopped goes on
-where it was. Writes fault_campaign.md to experiments/results/; exits 1 if a run was lost or a traceback shown. Expect
-half an hour of one core.
+Kills, signals, failing and full disks, and harm to every file of a run's and of the cache folder, over short runs of
+`mlp` and of `conv_small`; and mutations of every file that is read and of every command line. Needs Linux and a C
+compiler; as root it also mounts small disks. A campaign that is stopped goes on where it was. Writes fault_campaign.md
+to experiments/results/; exits 1 if a run was lost or a traceback shown. Expect half an hour of one core.
 
-A SIGKILL is done to real processes, too, but mostly replayed: a run's operations on files are recorded once, and any first
-part of them is what a kill leaves there. That all of them make the run's very folder is checked.
+A SIGKILL is done to real processes, too, but mostly replayed: a run's operations on files are recorded once, and any
+first part of them is what a kill leaves there. That all of them make the run's very folder is checked.
 """
 
 import dataclasses
@@ -62,9 +62,7 @@ def main(args: Sequence[str]) -> int:
             done.append(Done(*fault, *campaign.do(fault, index)))
             file.write(json.dumps(done[-1]) + "\n")
             file.flush()
-            print(
-                f"{index + 1}/{len(faults)} {fault.kind}, {fault.case}: {' '.join(done[-1][3:5])}", flush=True
-            )
+            print(f"{index + 1}/{len(faults)} {fault.kind}, {fault.case}: {done[-1].outcome}", flush=True)
     kept = goodput(campaign)
     command = f"python -m experiments.fault_campaign --seed={options.seed}"
     return write(expanded(options.out), done, kept, command)

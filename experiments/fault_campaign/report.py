@@ -33,8 +33,8 @@ def write(out: Path, done: Sequence[Done], kept: tuple[int, int, int], command: 
         "# Faults",
         "",
         f"{len(done)} faults over runs of {STEPS} steps with a checkpoint each {CHECKPOINT_EVERY} "
-        f"({', '.join(CASES)}), each resumed to the end by the same command and compared with an undisturbed run: the last "
-        "state to the bit, the log, and every picture.",
+        f"({', '.join(CASES)}), each resumed to the end by the same command and compared with an undisturbed run: the "
+        "last state to the bit, the log, and every picture.",
         "",
         f"    {command}",
         "",
@@ -42,12 +42,12 @@ def write(out: Path, done: Sequence[Done], kept: tuple[int, int, int], command: 
         "",
         *_table(done),
         "",
-        "*Same bits*: all is as in the undisturbed run, and nothing was said. *Repaired*: the last state has its bits, and "
-        "what was damaged was said; where a picture or a row is gone for good, the exit code is 3. *Refused*: one line, exit "
-        "code 2, and the folder is as it was. *Steps*: those that had to be done again, at most and on average.",
+        "*Same bits*: all is as in the undisturbed run, and nothing was said. *Repaired*: the last state has its bits, "
+        "and what was damaged was said; where a picture or a row is gone for good, the exit code is 3. *Refused*: one "
+        "line, exit code 2, and the folder is as it was. *Steps*: those that were done again, at most and on average.",
         "",
-        f"**Goodput** at {kills} kills in a run of {steps} steps, with a checkpoint each 50: {steps / all_steps:.1%} of "
-        f"{all_steps} steps count.",
+        f"**Goodput** at {kills} kills in a run of {steps} steps, with a checkpoint each 50: {steps / all_steps:.1%} "
+        f"of {all_steps} steps count.",
         "",
     ]
     if bad:
