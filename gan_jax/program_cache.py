@@ -14,6 +14,9 @@ from gan_jax.storage import cache_folder
 _DAMAGED = re.compile(r"Error reading persistent compilation cache entry for '([\w.<>-]+)'")
 
 
+_UNWRITABLE = "Error writing persistent compilation cache entry"
+
+
 def use_compilation_cache() -> None:
     """Keep compiled programs in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR names another."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -30,17 +33,26 @@ def use_compilation_cache() -> None:
 
 def _mend_damaged() -> None:
     """Have what JAX warns of as damaged removed. It would leave it there, and warn at every start for ever."""
-    show = warnings.showwarning
+    show, told = warnings.showwarning, set[str]()
+
+    def tell(text: str) -> None:
+        if text not in told:
+            print(text, file=sys.stderr)
+        told.add(text)
 
     def removing(
         message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None
     ) -> None:
         if found := _DAMAGED.search(str(message)):
             remove_program(found[1])
+        elif _UNWRITABLE in str(message):
+            folder = getattr(jax.config, "jax_compilation_cache_dir", None)
+            tell(f"note: compiled programs cannot be kept in {folder}: they will be compiled again.")
         else:
             show(message, category, filename, lineno, file, line)
 
-    warnings.filterwarnings("always", message=_DAMAGED.pattern)
+    for pattern in (_DAMAGED.pattern, _UNWRITABLE):
+        warnings.filterwarnings("always", message=pattern)
     warnings.showwarning = removing
 
 

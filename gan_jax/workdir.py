@@ -168,6 +168,8 @@ def _record(content: bytes, path: Path) -> Record:
         plugins = provenance.from_json(values.get("plugins", {}))
         provenance.check_there(plugins)  # before the config, whose names they enter
         alone = "members" not in values
+        if not alone and not (isinstance(values["members"], list) and values["members"]):
+            raise UserError("'members' must be a list of configs")
         found = tuple(configs.from_json(member) for member in ([values] if alone else values["members"]))
         provenance.check_no_other(plugins, found[0])
         return Record(found, _facts(values.get("data")), alone, plugins)
