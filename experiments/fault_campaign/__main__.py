@@ -33,6 +33,7 @@ class Options:
     """How many faults, and where to."""
 
     faults: int = option(100_000, "Do at most this many, chosen at random.", COUNT)
+    mutations: int = option(10_000, "Mutations of files and command lines.", COUNT)
     seed: int = option(0, "Seed of all that is random.", SEED)
     workdir: str = option("runs/fault_campaign", "Folder to work in; rerun with the same to go on.", PATH)
     out: str = option("experiments/results", "Folder to write to.", PATH)
@@ -49,6 +50,7 @@ def main(args: Sequence[str]) -> int:
     root.mkdir(parents=True, exist_ok=True)
     if os.environ.get("FAULT_CAMPAIGN") != "1":
         return _again(root)
+    from experiments.fault_campaign import hostile
     from experiments.fault_campaign.campaign import Campaign, plan
     from experiments.fault_campaign.goodput import goodput
     from experiments.fault_campaign.report import Done, write
@@ -64,8 +66,15 @@ def main(args: Sequence[str]) -> int:
             file.flush()
             print(f"{index + 1}/{len(faults)} {fault.kind}, {fault.case}: {done[-1].outcome}", flush=True)
     kept = goodput(campaign)
-    command = f"python -m experiments.fault_campaign --seed={options.seed}"
-    return write(expanded(options.out), done, kept, command)
+    mutated = hostile.sweep(
+        root / "mutated", root / "half" / faults[0].case / "checkpoints", options.mutations
+    )
+    # All seeds that were done in this folder make one table.
+    logs = sorted(root.parent.glob("seed-*/results.jsonl"))
+    every = [Done(*json.loads(line)) for path in logs for line in path.read_text().splitlines()]
+    seeds = " ".join(path.parent.name.removeprefix("seed-") for path in logs)
+    command = f"for seed in {seeds}; do python -m experiments.fault_campaign --seed=$seed; done"
+    return write(expanded(options.out), every, kept, mutated, command)
 
 
 def _again(root: Path) -> int:
