@@ -4,6 +4,7 @@ Each attempt must end in a value, or in an error of one line, within bounds of t
 """
 
 import contextlib
+import functools
 import gzip
 import io
 import json
@@ -269,20 +270,19 @@ def checkpoint(source: Path, folder: Path, seed: int) -> bool:
     return attempt(read)
 
 
+def _parser(kind: type) -> Callable[[list[str]], object]:
+    return lambda args: cli.parse(kind, args, prog="python -m x", description="")
+
+
 COMMANDS: dict[str, Callable[[list[str]], object]] = {
     "train": lambda args: plan(config.from_args(args), 96),
-    **{
-        name: lambda args, kind=kind: cli.parse(kind, args, prog="python -m x", description="")
-        for name, kind in {
-            "sample": sample.Options,
-            "evaluate": evaluate.Options,
-            "compare": compare.Options,
-            "train_classifier": train_classifier.Options,
-        }.items()
-    },
+    "sample": _parser(sample.Options),
+    "evaluate": _parser(evaluate.Options),
+    "compare": _parser(compare.Options),
+    "train_classifier": _parser(train_classifier.Options),
 }
 # Short texts, so that none names a file that is there.
-TEXTS = (
+TEXTS: tuple[str, ...] = (
     "",
     " ",
     "0",
@@ -329,10 +329,10 @@ def sweep(root: Path, source: Path, num: int) -> tuple[dict[str, tuple[int, int]
     for name in KINDS:
         folder = root / name.replace(" ", "-")
         folder.mkdir(parents=True, exist_ok=True)
-        tries[name] = lambda seed, name=name, folder=folder: file(name, folder, seed)
+        tries[name] = functools.partial(file, name, folder)
     for name in COMMANDS:
-        tries[f"command line of {name}"] = lambda seed, name=name: command_line(name, seed)
-    tries["checkpoints"] = lambda seed: checkpoint(source, root / "checkpoints", seed)
+        tries[f"command line of {name}"] = functools.partial(command_line, name)
+    tries["checkpoints"] = functools.partial(checkpoint, source, root / "checkpoints")
     shares = {name: 0.01 if name == "checkpoints" else 0.99 / (len(tries) - 1) for name in tries}
     for name, try_ in tries.items():
         done = refused = 0
