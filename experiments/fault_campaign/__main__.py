@@ -18,12 +18,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from gan_jax import cli
 from gan_jax.options import COUNT, PATH, SEED, check, option
-from gan_jax.storage import expanded
+from gan_jax.storage import expanded, write_atomically
 
 FLAGS = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"  # compiled in seconds
 
@@ -59,22 +60,30 @@ def main(args: Sequence[str]) -> int:
     faults = plan(campaign, options.faults, _mounts())
     log = root / "results.jsonl"
     done = [Done(*json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
-    with log.open("a") as file:
-        for index, fault in enumerate(faults[len(done) :], len(done)):
-            done.append(Done(*fault, *campaign.do(fault, index)))
-            file.write(json.dumps(done[-1]) + "\n")
-            file.flush()
-            print(f"{index + 1}/{len(faults)} {fault.kind}, {fault.case}: {done[-1].outcome}", flush=True)
-    kept = goodput(campaign)
-    mutated = hostile.sweep(
-        root / "mutated", root / "half" / faults[0].case / "checkpoints", options.mutations
-    )
+    for index, fault in enumerate(faults):
+        if (
+            index < len(done) and not done[index].bad
+        ):  # what was lost is tried again, which shows whether it was mended
+            continue
+        done[index : index + 1] = [Done(*fault, *campaign.do(fault, index))]
+        write_atomically(log, "".join(json.dumps(x) + "\n" for x in done))
+        print(f"{index + 1}/{len(faults)} {fault.kind}, {fault.case}: {done[index].outcome}", flush=True)
+    kept = _kept(root / "goodput.json", lambda: goodput(campaign))
+    source = root / "half" / faults[0].case / "checkpoints"
+    mutated = _kept(root / "mutated.json", lambda: hostile.sweep(root / "mutated", source, options.mutations))
     # All seeds that were done in this folder make one table.
     logs = sorted(root.parent.glob("seed-*/results.jsonl"))
     every = [Done(*json.loads(line)) for path in logs for line in path.read_text().splitlines()]
     seeds = " ".join(path.parent.name.removeprefix("seed-") for path in logs)
     command = f"for seed in {seeds}; do python -m experiments.fault_campaign --seed=$seed; done"
     return write(expanded(options.out), every, kept, mutated, command)
+
+
+def _kept(path: Path, make: Callable[[], Any]) -> Any:
+    """What `make` gave, now or when it was last called."""
+    if not path.exists():
+        write_atomically(path, json.dumps(make()))
+    return json.loads(path.read_text())
 
 
 def _again(root: Path) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.fault_campaign import cases, damage, shim
-from experiments.fault_campaign.cases import CASES, HALF, Ended, Result, arguments, contents, fresh, run
+from experiments.fault_campaign.cases import CASES, Ended, Result, arguments, contents, fresh, run
 from experiments.fault_campaign.judging import Verdict, failed, judge
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.report import read_rows
@@ -42,26 +42,28 @@ class Campaign:
             self._prepare(case)
 
     def _prepare(self, case: str) -> None:
-        """The finished run, the one at half its steps, and the operations of a whole one in another process."""
-        record = self.root / f"{case}.record"
-        for name, steps in (("half", HALF), ("whole", cases.STEPS)):
-            if not (self.root / name / case).exists():
-                ended = run(arguments(case, self.data, fresh(None, self.work), steps))
-                assert ended.rc == 0, ended
-                fresh(self.work, self.root / name / case)
-        if not record.exists():
-            fresh(None, self.work)
-            ended = self.ask(
-                arguments(case, self.data, self.work), kind="record", to=str(record.with_suffix(".new"))
-            )
+        """The finished run, the operations of one in another process, and the one that was killed at half its steps."""
+        record, whole, half = (
+            self.root / f"{case}.record",
+            self.root / "whole" / case,
+            self.root / "half" / case,
+        )
+        if not whole.exists():
+            ended = run(arguments(case, self.data, fresh(None, self.work)))
             assert ended.rc == 0, ended
-            record.with_suffix(".new").rename(record)
-            self.recorded[case] = shim.operations(record)
+            fresh(self.work, whole)
+        if not record.exists():
+            new = record.with_suffix(".new")
+            ended = self.ask(arguments(case, self.data, fresh(None, self.work)), kind="record", to=str(new))
+            assert ended.rc == 0, ended
             copy = self.root / "replayed" / "run"
-            shim.replay(self.recorded[case], str(self.work), str(fresh(None, copy)))
+            shim.replay(shim.operations(new), str(self.work), str(fresh(None, copy)))
             assert contents(copy) == contents(self.work)  # so a part of them is what a kill leaves
+            new.rename(record)
         self.recorded[case] = shim.operations(record)
-        found = cases.result(self.root / "whole" / case)
+        stop = save_window(self.recorded[case]).stop
+        shim.replay(self.recorded[case][:stop], str(self.work), str(fresh(None, half)))
+        found = cases.result(whole)
         assert found is not None
         self.whole[case] = found
 

@@ -24,6 +24,11 @@ class Done(NamedTuple):
     steps: int
     note: str
 
+    @property
+    def bad(self) -> bool:
+        """Whether the run was lost, or ended in a traceback or not at all."""
+        return self.outcome in OUTCOMES[3:]
+
 
 def write(
     out: Path,
@@ -38,7 +43,7 @@ def write(
     many of them were refused; and what went wrong.
     """
     (kills, steps, all_steps), (counts, wrong) = kept, mutated
-    bad = [x for x in done if x.outcome in OUTCOMES[3:]]
+    bad = [x for x in done if x.bad]
     lines = [
         "# Faults",
         "",
