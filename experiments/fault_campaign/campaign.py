@@ -1,5 +1,6 @@
 """The faults, one by one: each is done to a run, which is then resumed to its end and judged."""
 
+import contextlib
 import json
 import os
 import random
@@ -7,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,36 +150,39 @@ def failing(campaign: Campaign, fault: Fault, rng: random.Random) -> Verdict:
     return campaign.resume(fault.case, [ended])
 
 
+@contextlib.contextmanager
+def mounted(campaign: Campaign, options: str) -> Iterator[Callable[[str], object]]:
+    """A small file system under the folder of work; yields what remounts it with other options."""
+    disk = campaign.work.parent
+    mount = lambda *args: subprocess.run(["mount", *args], check=True)
+    subprocess.run(["umount", "-l", str(disk)], capture_output=True)  # of a campaign that was killed
+    fresh(None, disk).mkdir()
+    mount("-t", "tmpfs", "-o", options, "none", str(disk))
+    try:
+        yield lambda others: mount("-o", f"remount,{others}", str(disk))
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)  # lazily: a thread may still hold a file
+
+
 def full_disk(campaign: Campaign, fault: Fault, rng: random.Random) -> Verdict:
     """A file system of a few hundred kilobytes to a few megabytes, which is later made larger."""
-    disk = campaign.root / "work"
-    fresh(None, disk).mkdir()
-    size = rng.randrange(100, 6000)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "none", str(disk)], check=True)
-    try:
+    with mounted(campaign, f"size={rng.randrange(100, 6000)}k") as remount:
         first = run(campaign.args(fault.case))
-        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        remount("size=200m")
         return campaign.resume(fault.case, [first])
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def read_only(campaign: Campaign, fault: Fault, rng: random.Random) -> Verdict:
     """The disk comes back read-only, and is then mended."""
-    disk = campaign.root / "work"
-    fresh(None, disk).mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "none", str(disk)], check=True)
-    try:
+    with mounted(campaign, "size=200m") as remount:
         fresh(campaign.root / "half" / fault.case, campaign.work)
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        remount("ro")
         there = contents(campaign.work)
         first = run(campaign.args(fault.case))
         if first.rc != 2 or contents(campaign.work) != there:
             return Verdict("lost", 0, f"{first.rc} {first.err[:300]}")
-        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        remount("rw")
         return campaign.resume(fault.case, [first])
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def clock(campaign: Campaign, fault: Fault, rng: random.Random) -> Verdict:
