@@ -89,6 +89,8 @@ def run(args: list[str]) -> Ended:
             rc = 1
     signal.alarm(0)
     sys.argv = before
+    if isinstance(rc, int) and rc > 128:  # no fault signals this process: it is the campaign that shall end
+        sys.exit(rc)
     return Ended(rc, out.getvalue(), err.getvalue())
 
 
