@@ -62,6 +62,8 @@ def replay(done: list[Operation], source: str, target: str) -> None:
     for op, path, data, offset in done:
         if path.endswith(" (deleted)"):
             continue
+        if not path.startswith(source):  # a record of another folder, which must not be touched
+            raise ValueError(f"{path} is not below {source}")
         here = path.replace(source, target, 1)
         if op == "M":
             os.makedirs(here, exist_ok=True)
