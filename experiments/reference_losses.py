@@ -28,7 +28,18 @@ FILE = Path(__file__).parent.parent / "tests" / "golden" / "reference_losses.jso
 STEPS, EVERY, BATCH = 100, 10, 16
 NAMES = ("d_loss", "g_loss")
 # The rest of an environment changes no bit of a run.
-DECISIVE = ("jax", "jaxlib", "flax", "optax", "platform", "cpu", "device", "xla_flags", "matmul_precision")
+DECISIVE = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "platform",
+    "cpu",
+    "cores",
+    "device",
+    "xla_flags",
+    "matmul_precision",
+)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ def environment() -> Environment:
         "git": _revision(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu(),
+        "cores": os.cpu_count(),  # over which XLA splits sums
         "device": devices[0].device_kind,
         "device_count": len(devices),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
