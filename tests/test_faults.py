@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from gan_jax import pictures
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.errors import UserError
 from gan_jax.loading import load
@@ -192,3 +194,15 @@ def npy(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array)
     return stream.getvalue()
+
+
+def test_a_bit_flipped_anywhere_in_a_grid_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(path)
+    assert pictures.whole(path)
+    content = path.read_bytes()
+    for at in range(len(content)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+        assert not pictures.whole(path), at
+        path.write_bytes(content[:at])
+        assert not pictures.whole(path), at

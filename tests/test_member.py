@@ -158,5 +158,5 @@ def test_a_population_whose_config_was_edited_is_refused_and_nothing_is_drawn(fo
     values = json.loads((folder / "config.json").read_text())
     values["members"][1]["seed"] = 7
     (folder / "config.json").write_text(json.dumps(values))
-    with pytest.raises(UserError, match="made with other values than those in config.json"):
+    with pytest.raises(UserError, match="made with other values than those in"):
         gan_jax.load(folder, member=1)
