@@ -7,7 +7,7 @@ value, or the default. Change one with `dataclasses.replace`, which keeps every 
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from gan_jax import cli, options
 from gan_jax.errors import UserError, unknown
@@ -38,6 +38,9 @@ class Config(System, Nets, Optimization, Run):
             raise UserError(
                 f"--pack={self.pack} with --conditional is not allowed: a pack has no one class. Leave one of them out."
             )
+
+
+C = TypeVar("C", bound=Config)
 
 
 def _defaults(preset: Any) -> dict[str, Any]:
@@ -110,13 +113,13 @@ for _name, _values in _SYSTEMS.items():
     PRESETS[_name] = Config(preset=_name)  # the same, now under its name
 
 
-def from_args(args: Sequence[str]) -> Config:
+def from_args(args: Sequence[str], kind: type[C] = Config) -> C:
     """The Config that a command line describes: a preset's values, and over them the flags beside it.
 
-    Raises `UserError` for anything that is not allowed.
+    `kind` may have more options. Raises `UserError` for anything that is not allowed.
     """
     found = cli.parse(
-        Config,
+        kind,
         args,
         prog="python -m gan_jax.train",
         description="Train a GAN on MNIST-sized images. Rerun the same command to resume.",

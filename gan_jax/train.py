@@ -10,13 +10,28 @@ cores; `python -m gan_jax.train --help` lists the options. This file only wires 
 
 import dataclasses
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
-from gan_jax import __version__, cli, config, data, drawing, generate, pictures, plugins, report, workdir
+from gan_jax import (
+    __version__,
+    cli,
+    config,
+    data,
+    drawing,
+    generate,
+    job,
+    pictures,
+    plugins,
+    processes,
+    provenance,
+    report,
+    workdir,
+)
 from gan_jax.advice import advice
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
@@ -25,18 +40,34 @@ from gan_jax.evaluation.mixtures import MixtureEvaluator
 from gan_jax.evaluation.named import evaluator_for
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.gan import Gan
+from gan_jax.job import Job
 from gan_jax.loading import restored
 from gan_jax.loop import Loop
+from gan_jax.options import options_of
 from gan_jax.parts import Parts, facts_of
 from gan_jax.plan import Plan
+from gan_jax.processes import Processes
 from gan_jax.report import Report
+from gan_jax.state import to_arrays
 from gan_jax.stopping import Stopped, signals
-from gan_jax.storage import expanded
+from gan_jax.storage import arrays_of, expanded, npz_bytes
 from gan_jax.training import images_of, iterate, prepare
 
 
-def train(config: Config) -> Path:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command(Config, Processes):
+    """Flags of the command."""
+
+    def __post_init__(self) -> None:
+        """Check every one."""
+        super().__post_init__()
+        processes.check(self)
+
+
+def train(config: Config, team: Job | None = None) -> Path:
     """Train, or go on training, as `config` says; returns the run's folder.
+
+    As one process of a `team` each calls it; the first alone has the folder.
 
     Raises `UserError` for what the user can mend, `Diverged` where the numbers stop being finite, `Stopped`
     after a signal.
@@ -47,6 +78,11 @@ def train(config: Config) -> Path:
     note = data.held_out_note(config.dataset)
     facts = facts_of(images, labels, conditional=config.conditional)
     parts, plan = prepare(config, facts)
+    if team is not None:
+        team.check_same({"images": facts.sha256, "devices": jax.local_device_count()})
+        if not team.leads:
+            _follow(config, parts, plan, images, labels, team)
+            return workdir.path_of(config)
     evaluator = _evaluator(config) if config.eval_every else None
     digest = workdir.digest([config], facts)
     with (
@@ -56,16 +92,20 @@ def train(config: Config) -> Path:
         ) as checkpoints,
     ):
         start = _start(config, parts, plan, facts.num_images, checkpoints)
+        if team is not None:
+            job.shared(npz_bytes(to_arrays(start.state)) if start else None)
         workdir.write_config(folder, config, facts)
         report.save_picture(folder / "real.png", drawing.real(config, images))
         _announce(config, start, plan.total, folder, note)
         kept = checkpoints.log(start.step) if start else []
-        with Report(folder, config, plan, start.step if start else 0, kept) as log, signals() as received:
+        tell = team.signalled if team else lambda number: None
+        with Report(folder, config, plan, start.step if start else 0, kept) as log, signals(tell) as received:
             if start is not None:
                 _mend_pictures(log, start)
             try:
                 chunks = iterate(config, parts, plan, images, labels, start)
-                gan = _run(chunks, start, Loop(checkpoints, log, evaluator), received)
+                stops = team.stops if team else bool
+                gan = _run(chunks, start, Loop(checkpoints, log, evaluator), received, stops)
             except Diverged as error:
                 raise Diverged(f"{error}; {_last_good(checkpoints)}") from error
         report.save_picture(folder / "samples.png", gan.grid())
@@ -128,12 +168,35 @@ def _start(config: Config, parts: Parts, plan: Plan, num_images: int, checkpoint
     return gan
 
 
-def _run(chunks: Iterator[Gan], start: Gan | None, loop: Loop, received: list[int]) -> Gan:
+def _follow(
+    config: Config, parts: Parts, plan: Plan, images: np.ndarray, labels: np.ndarray | None, team: Job
+) -> None:
+    """Train with the process that has the run's folder, from the state that it has, for as long as it does."""
+    content = job.shared(None)
+    start = None if content is None else restored(config, parts, plan, len(images), arrays_of(content))
+    gan = start
+    with signals(team.signalled) as received:
+        for gan in iterate(config, parts, plan, images, labels, start):
+            if team.stops(received):
+                break
+    assert gan is not None
+    _ = gan.metrics  # waits for the last steps
+    if gan.step < plan.total:
+        raise Stopped(gan.step, plan.total, received[0])
+
+
+def _run(
+    chunks: Iterator[Gan],
+    start: Gan | None,
+    loop: Loop,
+    received: list[int],
+    stops: Callable[[list[int]], bool],
+) -> Gan:
     """Train to the end; raises Stopped once a signal is received. The last state is saved either way."""
     gan, saved = start, start
     for gan in chunks:
         loop.take(gan)
-        if received:
+        if stops(received):
             break
     assert gan is not None  # a run has one step at least
     loop.read({})
@@ -174,24 +237,35 @@ def _title(config: Config, folder: Path) -> str:
 
 def _announce(config: Config, start: Gan | None, total: int, folder: Path, note: str | None) -> None:
     devices = jax.devices()
+    several = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     verb = f"resuming at step {start.step} of" if start else "training for"
     if note:
         print(note)
     print(
         f"gan_jax {__version__}: {config.preset or config.loss} on {data.dataset_name(config.dataset)}, {verb} "
-        f"{total} step{'s' if total > 1 else ''} on {len(devices)} × {devices[0].device_kind}, in {folder}",
+        f"{total} step{'s' if total > 1 else ''} on {len(devices)} × {devices[0].device_kind}{several}, in {folder}",
         flush=True,
     )
 
 
+def _common(config: Config) -> dict[str, Any]:
+    """What must be the same in all processes of a run; where the images are, and the folder, may differ."""
+    own = ("preset", "dataset", "data_dir", "workdir", "tensorboard")
+    given = {f"--{name}": getattr(config, name) for name in options_of(Config) if name not in own}
+    used = sorted(plugin.sha256 for plugin in provenance.used(config).values())
+    return {"gan_jax": __version__, "jax": jax.__version__, **given, "--plugin": used}
+
+
 def main(args: Sequence[str]) -> int:
     """The command. Returns the exit code: 1 if the run diverged, 128 + the signal if one stopped it."""
-    settings = config.from_args(args)
-    if line := advice(settings):
-        report.warn(line)
-    cli.use_compilation_cache()
+    command = config.from_args(args, Command)
+    settings = Config(**{name: getattr(command, name) for name in options_of(Config)})
     try:
-        train(settings)
+        with job.joined(processes.place_of(command), _common(settings)) as team:
+            if (team is None or team.leads) and (line := advice(settings)):
+                report.warn(line)
+            cli.use_compilation_cache()
+            train(settings, team)
     except Diverged as error:
         report.error(str(error))
         return 1
