@@ -113,11 +113,16 @@ for _name, _values in _SYSTEMS.items():
     PRESETS[_name] = Config(preset=_name)  # the same, now under its name
 
 
-def from_args(args: Sequence[str], kind: type[C] = Config) -> C:
+def from_args(args: Sequence[str]) -> Config:
     """The Config that a command line describes: a preset's values, and over them the flags beside it.
 
-    `kind` may have more options. Raises `UserError` for anything that is not allowed.
+    Raises `UserError` for anything that is not allowed.
     """
+    return command_from_args(Config, args)
+
+
+def command_from_args(kind: type[C], args: Sequence[str]) -> C:
+    """`from_args` of a Config with more options."""
     found = cli.parse(
         kind,
         args,

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from gan_jax import (
     __version__,
@@ -24,12 +23,11 @@ from gan_jax import (
     data,
     drawing,
     generate,
-    job,
     pictures,
     plugins,
     processes,
-    provenance,
     report,
+    together,
     workdir,
 )
 from gan_jax.advice import advice
@@ -40,17 +38,15 @@ from gan_jax.evaluation.mixtures import MixtureEvaluator
 from gan_jax.evaluation.named import evaluator_for
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.gan import Gan
-from gan_jax.job import Job
 from gan_jax.loading import restored
 from gan_jax.loop import Loop
 from gan_jax.options import options_of
 from gan_jax.parts import Parts, facts_of
 from gan_jax.plan import Plan
-from gan_jax.processes import Processes
+from gan_jax.processes import Job, Processes
 from gan_jax.report import Report
-from gan_jax.state import to_arrays
 from gan_jax.stopping import Stopped, signals
-from gan_jax.storage import arrays_of, expanded, npz_bytes
+from gan_jax.storage import expanded
 from gan_jax.training import images_of, iterate, prepare
 
 
@@ -81,7 +77,7 @@ def train(config: Config, team: Job | None = None) -> Path:
     if team is not None:
         team.check_same({"images": facts.sha256, "devices": jax.local_device_count()})
         if not team.leads:
-            _follow(config, parts, plan, images, labels, team)
+            together.follow(config, parts, plan, images, labels, team)
             return workdir.path_of(config)
     evaluator = _evaluator(config) if config.eval_every else None
     digest = workdir.digest([config], facts)
@@ -93,7 +89,7 @@ def train(config: Config, team: Job | None = None) -> Path:
     ):
         start = _start(config, parts, plan, facts.num_images, checkpoints)
         if team is not None:
-            job.shared(npz_bytes(to_arrays(start.state)) if start else None)
+            together.share(start)
         workdir.write_config(folder, config, facts)
         report.save_picture(folder / "real.png", drawing.real(config, images))
         _announce(config, start, plan.total, folder, note)
@@ -168,23 +164,6 @@ def _start(config: Config, parts: Parts, plan: Plan, num_images: int, checkpoint
     return gan
 
 
-def _follow(
-    config: Config, parts: Parts, plan: Plan, images: np.ndarray, labels: np.ndarray | None, team: Job
-) -> None:
-    """Train with the process that has the run's folder, from the state that it has, for as long as it does."""
-    content = job.shared(None)
-    start = None if content is None else restored(config, parts, plan, len(images), arrays_of(content))
-    gan = start
-    with signals(team.signalled) as received:
-        for gan in iterate(config, parts, plan, images, labels, start):
-            if team.stops(received):
-                break
-    assert gan is not None
-    _ = gan.metrics  # waits for the last steps
-    if gan.step < plan.total:
-        raise Stopped(gan.step, plan.total, received[0])
-
-
 def _run(
     chunks: Iterator[Gan],
     start: Gan | None,
@@ -248,20 +227,12 @@ def _announce(config: Config, start: Gan | None, total: int, folder: Path, note:
     )
 
 
-def _common(config: Config) -> dict[str, Any]:
-    """What must be the same in all processes of a run; where the images are, and the folder, may differ."""
-    own = ("preset", "dataset", "data_dir", "workdir", "tensorboard")
-    given = {f"--{name}": getattr(config, name) for name in options_of(Config) if name not in own}
-    used = sorted(plugin.sha256 for plugin in provenance.used(config).values())
-    return {"gan_jax": __version__, "jax": jax.__version__, **given, "--plugin": used}
-
-
 def main(args: Sequence[str]) -> int:
     """The command. Returns the exit code: 1 if the run diverged, 128 + the signal if one stopped it."""
-    command = config.from_args(args, Command)
+    command = config.command_from_args(Command, args)
     settings = Config(**{name: getattr(command, name) for name in options_of(Config)})
     try:
-        with job.joined(processes.place_of(command), _common(settings)) as team:
+        with processes.joined(processes.place_of(command), together.common(settings)) as team:
             if (team is None or team.leads) and (line := advice(settings)):
                 report.warn(line)
             cli.use_compilation_cache()

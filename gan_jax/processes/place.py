@@ -1,9 +1,9 @@
 """The options of a run in several processes, and what they come to: which process this is, of how many, led from where.
 
-    python -m gan_jax.train --coordinator=10.0.0.1:4321 --num_processes=2 --process_id=0   # on 10.0.0.1
-    python -m gan_jax.train --coordinator=10.0.0.1:4321 --num_processes=2 --process_id=1   # on another machine
+python -m gan_jax.train --coordinator=10.0.0.1:4321 --num_processes=2 --process_id=0   # on 10.0.0.1
+python -m gan_jax.train --coordinator=10.0.0.1:4321 --num_processes=2 --process_id=1   # on another machine
 
-    srun python -m gan_jax.train --distributed
+srun python -m gan_jax.train --distributed
 """
 
 import dataclasses
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from gan_jax import options
 from gan_jax.errors import UserError
-from gan_jax.links import Address
 from gan_jax.options import option
+from gan_jax.processes.links import Address
 
 MOST = 4096  # processes
 DETECTION = 300  # seconds in which a cluster must say where process 0 is
@@ -22,7 +22,7 @@ class Place(NamedTuple):
     """Which process this is, of how many. address: process 0's. local_device_ids: those it may use; None for all."""
 
     address: Address
-    count: int
+    num: int
     process: int
     local_device_ids: list[int] | None
 
@@ -78,21 +78,21 @@ def check(given: Processes) -> None:
         raise UserError(f"--{there[0]} needs {needed} as well.")
     if there and three["process_id"] >= three["num_processes"]:
         raise UserError(
-            f"--process_id={given.process_id} is not allowed: of --num_processes={given.num_processes} it must be from 0 "
-            f"to {three['num_processes'] - 1}."
+            f"--process_id={given.process_id} is not allowed: of --num_processes={given.num_processes} it must be "
+            f"from 0 to {three['num_processes'] - 1}."
         )
 
 
 def place_of(given: Processes) -> Place | None:
     """This process's place; None where it is the only one. Raises `UserError` where `--distributed` finds nothing."""
-    address, count, process = given.coordinator, given.num_processes, given.process_id
+    address, num, process = given.coordinator, given.num_processes, given.process_id
     devices: list[int] | None = None
     if given.distributed:
-        address, count, process, devices = _detected()
-    if address is None or count is None or process is None or count == 1:
+        address, num, process, devices = _detected()
+    if address is None or num is None or process is None or num == 1:
         return None
     host, _, port = address.rpartition(":")
-    return Place((host.strip("[]"), int(port)), count, process, devices)
+    return Place((host.strip("[]"), int(port)), num, process, devices)
 
 
 def _detected() -> tuple[str, int, int, list[int] | None]:
@@ -106,7 +106,8 @@ def _detected() -> tuple[str, int, int, list[int] | None]:
     except (RuntimeError, ImportError, LookupError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"--distributed cannot find out the processes ({reason}): give --coordinator, --num_processes, --process_id."
+            f"--distributed cannot find out the processes ({reason}): give --coordinator, --num_processes and "
+            "--process_id."
         ) from error
     if None in found[:3]:
         raise UserError(

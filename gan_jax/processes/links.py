@@ -132,8 +132,8 @@ def connect(address: Address, hello: Words, seconds: float) -> tuple[socket.sock
         except OSError as error:
             if time.monotonic() - begin > seconds:
                 raise UserError(
-                    f"nobody has answered at --coordinator={written(address)} for {seconds:g} s ({error.strerror or error}):"
-                    " start process 0 there, with the same flag."
+                    f"nobody has answered at --coordinator={written(address)} for {seconds:g} s "
+                    f"({error.strerror or error}): start process 0 there, with the same flag."
                 ) from error
         time.sleep(0.2)
     try:
