@@ -18,6 +18,7 @@ class Follower(Job):
         hello = {"process": place.process, "of": place.num, "values": values}
         connection, answer = links.connect(place.address, hello, WAIT)
         if "welcome" not in answer:
+            connection.close()
             raise UserError(str(answer.get("refused", "")))
         self._said: queue.SimpleQueue[Words] = queue.SimpleQueue()
         self._line = Line(connection, self._heard, self._lost)

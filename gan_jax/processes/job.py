@@ -17,6 +17,7 @@ from gan_jax.processes.place import Place
 from gan_jax.storage import remove_unfinished
 
 WAIT = 300.0  # seconds for all to come, as JAX has it
+HEARTBEAT = 600  # seconds after which JAX itself would miss a process, long after `links` does
 GRACE = 5.0  # seconds in which another process's end explains the error that it caused here
 FAREWELL = 2.0  # seconds for last words to arrive
 GONE = 1  # the exit code where a process has gone
@@ -65,6 +66,7 @@ class Job:
             place.process,
             place.local_device_ids,
             initialization_timeout=int(WAIT),
+            heartbeat_timeout_seconds=HEARTBEAT,
             coordinator_bind_address=here,
         )
 

@@ -26,17 +26,19 @@ class Leader(Job):
         self._signals: list[int] = []
         self._news = threading.Condition()
         links.serve(place.address, self._greet)
-        self._await(self._lines)
+        self._await(self._lines, WAIT)
         for line in self._lines.values():
             line.say(go=True)
 
-    def _await(self, arrived: dict[int, Any]) -> None:
+    def _await(self, arrived: dict[int, Any], seconds: float | None = None) -> None:
         others = range(1, self.place.num)
         with self._news:
-            self._news.wait_for(lambda: self._refusal or len(arrived) == len(others), WAIT)
+            self._news.wait_for(lambda: self._refusal or len(arrived) == len(others), seconds)
         if self._refusal is None and (missing := [i for i in others if i not in arrived]):
             named = f"process {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
-            self._refusal = f"{named} of {self.place.num} did not come within {WAIT:g} s: start all of them."
+            self._refusal = (
+                f"{named} of {self.place.num} did not come within {seconds:g} s: start all of them."
+            )
         if self._refusal is not None:
             self._tell(self._refusal, 2)
             raise UserError(self._refusal)
@@ -46,7 +48,9 @@ class Leader(Job):
         if "jax" in hello:
             links.lead_to(self._port, connection)
             return False
-        process, count = hello["process"], hello["of"]
+        process, count, values = hello["process"], hello["of"], dict(hello["values"])
+        if not isinstance(process, int) or not isinstance(count, int):
+            raise ValueError("somebody else")
         refused: str | None
         with self._news:
             if len(self._lines) == self.place.num - 1:
@@ -57,7 +61,7 @@ class Leader(Job):
                 refused = f"process {process} has --num_processes={count}, and process 0 {self.place.num}."
                 self._refusal = refused
             else:
-                refused = self._refusal = self._differing(process, hello["values"])
+                refused = self._refusal = self._differing(process, values)
             if refused:
                 connection.sendall(json.dumps({"refused": refused}).encode() + b"\n")
             else:

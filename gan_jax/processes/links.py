@@ -6,6 +6,7 @@ stopped is found by its silence. What comes in is treated as input that may be w
 
 import contextlib
 import json
+import os
 import socket
 import threading
 import time
@@ -87,10 +88,12 @@ def serve(address: Address, greet: Callable[[socket.socket, Words], bool]) -> No
     server = _listening(address)
 
     def greeted(connection: socket.socket) -> None:
+        kept = False
         with contextlib.suppress(*_WRONG):
             connection.settimeout(SILENCE)
-            if not greet(connection, _first_words(connection)):
-                connection.close()
+            kept = greet(connection, _first_words(connection))
+        if not kept:
+            connection.close()
 
     def accept() -> None:
         while True:
@@ -110,8 +113,11 @@ def _listening(address: Address) -> socket.socket:
                     return socket.create_server(here, family=family, backlog=1024)
         socket.create_server(found[0][4], family=found[0][0])
     except OSError as error:
+        reason = (
+            os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        )  # without Python's addition
         raise UserError(
-            f"--coordinator={written(address)} cannot be served ({error.strerror}): give an address of this machine, "
+            f"--coordinator={written(address)} cannot be served ({reason}): give an address of this machine, "
             "process 0's, and a port that is free."
         ) from error
     raise AssertionError
@@ -140,6 +146,7 @@ def connect(address: Address, hello: Words, seconds: float) -> tuple[socket.sock
         connection.sendall(json.dumps(hello).encode() + b"\n")
         return connection, _first_words(connection)
     except (OSError, ValueError) as error:
+        connection.close()
         raise UserError(
             f"what answers at --coordinator={written(address)} is no process 0 of gan_jax.train: give its address."
         ) from error
