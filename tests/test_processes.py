@@ -20,7 +20,8 @@ from gan_jax.processes import Place, Processes, place_of
 from gan_jax.processes.follower import Follower
 from gan_jax.processes.job import Job
 from gan_jax.processes.leader import Leader
-from gan_jax.processes.links import Line, free_port
+from gan_jax.processes.links import Line
+from gan_jax.processes.tunnel import free_port
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
 RUN = ("--dataset=own.npz", "--model=mlp", "--no_spectral_norm", "--batch_size=16", "--z_dim=8")
@@ -194,21 +195,23 @@ def test_fit_in_two_processes_gives_both_the_same_gan(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "own", "words"),
+    ("flags", "own", "code", "words"),
     [
-        ((), ("--dataset=other.npz",), "process 1 differs from process 0 in images ("),
-        (("--batch_size=18",), (), "--batch_size=18 does not divide over 4 devices"),
+        ((), ("--dataset=other.npz",), 2, "process 1 differs from process 0 in images ("),
+        (("--batch_size=18",), (), 2, "--batch_size=18 does not divide over 4 devices"),
+        (("--d_learning_rate=1e30",), (), 1, "the last good checkpoint is run/checkpoints/"),
     ],
 )
-def test_what_one_process_cannot_do_ends_all(
-    flags: Sequence[str], own: Sequence[str], words: str, folder: Path
+def test_what_ends_one_process_ends_all(
+    flags: Sequence[str], own: Sequence[str], code: int, words: str, folder: Path
 ) -> None:
     np.savez(folder / "other.npz", images=IMAGES[::-1])
-    for code, out, err in run(folder, 2, *flags, own=own):
-        assert (code, out.count("Epoch")) == (2, 0)
+    first, second = run(folder, 2, "--steps=60", "--checkpoint_every=1", *flags, own=own)
+    for end, _, err in (first, second):
+        assert end == code, (first, second)
         assert err.count("\n") == 1, err
         assert words in err
-    assert not (folder / "run" / "config.json").exists()
+    assert (folder / "run" / "config.json").exists() == (code == 1)
 
 
 # ---- which process this is ----

@@ -3,7 +3,7 @@
 import queue
 
 from gan_jax.errors import UserError
-from gan_jax.processes import links
+from gan_jax.processes import links, tunnel
 from gan_jax.processes.job import FAREWELL, GO_ON, GONE, WAIT, Job
 from gan_jax.processes.links import Line, Words
 from gan_jax.processes.place import Place
@@ -23,7 +23,7 @@ class Follower(Job):
         self._said: queue.SimpleQueue[Words] = queue.SimpleQueue()
         self._line = Line(connection, self._heard, self._lost)
         self._said.get()
-        self._port = links.shield(place.address)
+        self._port = tunnel.shield(place.address)
 
     def _heard(self, words: Words) -> None:
         if "failed" in words:

@@ -18,6 +18,7 @@ from gan_jax.storage import remove_unfinished
 
 WAIT = 300.0  # seconds for all to come, as JAX has it
 HEARTBEAT = 600  # seconds after which JAX itself would miss a process, long after `links` does
+SHUTDOWN = 60  # seconds for all to leave, when all is done
 GRACE = 5.0  # seconds in which another process's end explains the error that it caused here
 FAREWELL = 2.0  # seconds for last words to arrive
 GONE = 1  # the exit code where a process has gone
@@ -67,6 +68,7 @@ class Job:
             place.local_device_ids,
             initialization_timeout=int(WAIT),
             heartbeat_timeout_seconds=HEARTBEAT,
+            shutdown_timeout_seconds=SHUTDOWN,
             coordinator_bind_address=here,
         )
 

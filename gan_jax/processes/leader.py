@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from gan_jax.errors import UserError
-from gan_jax.processes import links
+from gan_jax.processes import links, tunnel
 from gan_jax.processes.job import FAREWELL, GO_ON, GONE, WAIT, Job
 from gan_jax.processes.links import Line, Words
 from gan_jax.processes.place import Place
@@ -18,7 +18,7 @@ class Leader(Job):
     def __init__(self, place: Place, values: Words) -> None:
         """Waits until all others are there, with the same values. Raises `UserError` if they are not."""
         super().__init__(place)
-        self._port = links.free_port()
+        self._port = tunnel.free_port()
         self._values: Words = json.loads(json.dumps(values))
         self._lines: dict[int, Line] = {}
         self._told: dict[int, Words] = {}
@@ -46,7 +46,7 @@ class Leader(Job):
     def _greet(self, connection: socket.socket, hello: Words) -> bool:
         """Take a process in, or tell it why not; or lead it to JAX. Returns whether the connection is kept."""
         if "jax" in hello:
-            links.lead_to(self._port, connection)
+            tunnel.lead_to(self._port, connection)
             return False
         process, count, values = hello["process"], hello["of"], dict(hello["values"])
         if not isinstance(process, int) or not isinstance(count, int):

@@ -1,4 +1,4 @@
-"""Connections between the processes of a run: words as lines of JSON, and JAX's own traffic, over process 0's one port.
+"""Connections between the processes of a run, over process 0's one port: words, as lines of JSON.
 
 A process that ends, however it does, closes its connection: the other side hears so at once. One whose machine has
 stopped is found by its silence. What comes in is treated as input that may be wrong: JSON of a bounded length.
@@ -106,21 +106,24 @@ def serve(address: Address, greet: Callable[[socket.socket, Words], bool]) -> No
 def _listening(address: Address) -> socket.socket:
     try:
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, _, _, place in found:
-            # An address that is not this machine's own, such as a gateway's, may still lead here: then listen on all.
-            for here in (place, ("", *place[1:])):
-                with contextlib.suppress(OSError):
-                    return socket.create_server(here, family=family, backlog=1024)
-        socket.create_server(found[0][4], family=found[0][0])
     except OSError as error:
-        reason = (
-            os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
-        )  # without Python's addition
-        raise UserError(
-            f"--coordinator={written(address)} cannot be served ({reason}): give an address of this machine, "
-            "process 0's, and a port that is free."
-        ) from error
-    raise AssertionError
+        raise _not_served(address, error.strerror) from error
+    reason = ""
+    for family, _, _, _, place in found:
+        # An address that is not this machine's own, such as a gateway's, may still lead here: then listen on all.
+        for here in (place, ("", *place[1:])):
+            try:
+                return socket.create_server(here, family=family, backlog=1024)
+            except OSError as error:
+                reason = os.strerror(error.errno or 0)  # without what Python adds
+    raise _not_served(address, reason)
+
+
+def _not_served(address: Address, reason: str | None) -> UserError:
+    return UserError(
+        f"--coordinator={written(address)} cannot be served ({reason}): give an address of this machine, process 0's, "
+        "and a port that is free."
+    )
 
 
 def connect(address: Address, hello: Words, seconds: float) -> tuple[socket.socket, Words]:
@@ -158,69 +161,6 @@ def _first_words(connection: socket.socket) -> Words:
     if not line.endswith(b"\n"):
         raise ValueError("no line")
     return _words(line)
-
-
-def lead_to(port: int, connection: socket.socket) -> None:
-    """Join a connection with this machine's port `port`, once something listens there."""
-    begin = time.monotonic()
-    while True:
-        try:
-            other = socket.create_connection(("127.0.0.1", port))
-            break
-        except OSError:
-            if time.monotonic() - begin > SILENCE:
-                raise
-        time.sleep(0.05)
-    connection.sendall(b"{}\n")
-    _join(connection, other)
-
-
-def shield(address: Address) -> int:
-    """A port of this machine that leads to process 0's JAX, and stays open when that ends.
-
-    JAX would end this process with a page of C++ the moment that it sees process 0's connection close.
-    """
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def accept() -> None:
-        while True:
-            inner, _ = server.accept()
-            threading.Thread(target=led, args=(inner,), daemon=True).start()
-
-    def led(inner: socket.socket) -> None:
-        with inner, contextlib.suppress(UserError):
-            outer, _ = connect(address, {"jax": True}, SILENCE)
-            _join(inner, outer, hold=True)
-
-    threading.Thread(target=accept, daemon=True).start()
-    return int(server.getsockname()[1])
-
-
-def _join(one: socket.socket, other: socket.socket, *, hold: bool = False) -> None:
-    """Pass on what comes from either to the other, until both have ended. With `hold`, `one` does not see `other` end.
-    """  # fmt: skip
-
-    def pump(source: socket.socket, sink: socket.socket, closes: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                sink.sendall(data)
-        if closes:
-            with contextlib.suppress(OSError):
-                sink.shutdown(socket.SHUT_WR)
-
-    one.settimeout(None)
-    other.settimeout(None)
-    back = threading.Thread(target=pump, args=(other, one, not hold), daemon=True)
-    back.start()
-    with other:
-        pump(one, other, True)
-        back.join()
-
-
-def free_port() -> int:
-    """A port of this machine that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def written(address: Address) -> str:
