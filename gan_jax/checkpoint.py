@@ -19,7 +19,6 @@ from unittest import mock
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
-from orbax.checkpoint.experimental.v1._src.saving import execution
 
 from gan_jax.errors import UserError
 from gan_jax.quiet import brief, quiet, quietly
@@ -235,8 +234,10 @@ def _by_itself() -> Iterator[None]:
     context.asynchronous.create_directories_asynchronously = False
     with context, contextlib.ExitStack() as stack:
         if jax.process_count() > 1:
-            # It would ask all processes for their folder, whichever are active, and wait for ever.
-            stack.enter_context(mock.patch.object(execution, "_check_directory_consistency"))
+            from orbax.checkpoint.experimental.v1._src.saving import execution
+
+            # It asks all processes for their folder, whichever are active, and would wait for ever.
+            stack.enter_context(mock.patch.object(execution, "_check_directory_consistency", create=True))
         yield
 
 
