@@ -134,7 +134,7 @@ def test_killed_and_stopped_in_several_processes_and_resumed_in_others_it_is_the
     whole = tmp_path_factory.mktemp("whole")
     np.savez(whole / "own.npz", images=IMAGES)
     [(code, _, err)] = run(whole, 1, *STEPS)
-    assert (code, err) == (0, "")
+    assert code == 0, err
 
     four = run(folder, 4, *STEPS, scripts={2: BEFORE.format(number=3, act=KILL)})
     assert_gone(2, 4, four)
@@ -199,7 +199,12 @@ def test_fit_in_two_processes_gives_both_the_same_gan(folder: Path) -> None:
     [
         ((), ("--dataset=other.npz",), 2, "process 1 differs from process 0 in images ("),
         (("--batch_size=18",), (), 2, "--batch_size=18 does not divide over 4 devices"),
-        (("--d_learning_rate=1e30",), (), 1, "the last good checkpoint is run/checkpoints/"),
+        (
+            ("--d_learning_rate=1e30",),
+            (),
+            1,
+            "step 1: g_loss is nan; there is no checkpoint yet. Try a lower",
+        ),
     ],
 )
 def test_what_ends_one_process_ends_all(
