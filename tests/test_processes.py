@@ -56,12 +56,12 @@ STOP = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(2)"
 Ended = tuple[int, str, str]  # (exit code, output, errors)
 
 
-def start(folder: Path, what: Sequence[str], devices: int) -> subprocess.Popen[str]:
+def start(folder: Path, what: Sequence[str], devices: int, **variables: object) -> subprocess.Popen[str]:
     xla = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
     return subprocess.Popen(
         [sys.executable, "-W", "error", *what],
         cwd=folder,
-        env={**os.environ, "XLA_FLAGS": xla},
+        env={**os.environ, "XLA_FLAGS": xla, **{name: str(value) for name, value in variables.items()}},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -96,6 +96,15 @@ def run(
         mine = own if i == count - 1 else ()
         processes.append(start(folder, [*what, *RUN, *flags, *where, *mine], 4 // count))
     return ended(processes)
+
+
+def slurm_run(folder: Path, count: int, *flags: str) -> list[Ended]:
+    """`srun python -m gan_jax.train --distributed`, with what Slurm says to each process."""
+    given = {"SLURM_JOB_ID": 1, "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": count}
+    given |= {"SLURM_STEP_NUM_NODES": 1, "JAX_COORDINATOR_PORT": free_port()}
+    what = ["-m", "gan_jax.train", *RUN, *flags, "--distributed"]
+    tasks = [{"SLURM_PROCID": i, "SLURM_LOCALID": i} for i in range(count)]
+    return ended([start(folder, what, 4 // count, **given, **task) for task in tasks])
 
 
 def newest(folder: Path) -> tuple[int, dict[str, np.ndarray]]:
@@ -156,7 +165,7 @@ def test_killed_and_stopped_in_several_processes_and_resumed_in_others_it_is_the
     assert 45 < stopped < 60
     assert f"Stopped at step {stopped} of 60; rerun the same command to go on." in four[0][1]
 
-    last = run(folder, 2, *STEPS)
+    last = slurm_run(folder, 2, *STEPS)
     assert [(code, err) for code, _, err in last] == [(0, "")] * 2, last
     assert f"resuming at step {stopped} of 60" in last[0][1]
 
