@@ -7,6 +7,7 @@ that damage to one stays its own.
 """
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -27,6 +28,8 @@ from gan_jax.storage import Damaged, content_of, sha256_of_arrays
 KEPT = 3
 UNFINISHED = ".orbax-checkpoint-tmp"  # how Orbax names what it has yet to write
 TRIES = 20  # how often a folder is listed again at most, in which a running trainer deletes checkpoints
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EIO, errno.EROFS)  # what TensorStore says at length
 
 MOST_ROWS = 1000  # of the log in a checkpoint
 
@@ -173,7 +176,8 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:  # a full disk is TensorStore's ValueError
-            text = f"a checkpoint in {self._directory} cannot be written ({brief(error)})."
+            full = next((words for words in map(os.strerror, _FULL) if words in str(error)), None)
+            text = f"a checkpoint in {self._directory} cannot be written ({full or brief(error)})."
             raise UserError(text) from error
 
     def _wanted(self, step: Step) -> list[int]:

@@ -16,7 +16,9 @@ import jax
 from gan_jax import plugins, stopping
 from gan_jax.errors import UserError, nearest
 from gan_jax.options import FLAG, REQUIRED, Option, not_allowed, options_of
-from gan_jax.storage import cache_folder
+from gan_jax.program_cache import use_compilation_cache
+
+__all__ = ["parse", "run", "use_compilation_cache"]
 
 T = TypeVar("T")
 
@@ -46,21 +48,31 @@ def parse(
     prog: str,
     description: str,
     defaults: Callable[[dict[str, Any]], Mapping[str, Any]] = lambda given: {},
+    from_file: Callable[[str], Mapping[str, Any]] | None = None,
 ) -> T:
     """An instance of the dataclass `kind`, whose fields are `options.option`s, as the command line describes it.
 
     The options of a base class are a group of --help. `defaults` says, of what was given, which defaults --help
-    shows instead of the fields' own. Raises `UserError`, on one line, for what is not allowed.
+    shows instead of the fields' own. `from_file` reads the file of --config, whose values yield to flags.
+    Raises `UserError`, on one line, for what is not allowed.
     """
     found = options_of(kind)
-    given = _given(_parser(kind, prog, description, {}), found, args)
+    parser = _parser(kind, prog, description, {})
+    if from_file is not None:
+        _add_config(parser)
+    given = _given(parser, found, args)
     for path in given.pop("plugin", ()):
         plugins.load_plugin(path)
     if given.pop("help"):
-        _parser(kind, prog, description, defaults(given)).print_help()
+        parser = _parser(kind, prog, description, defaults(given))
+        if from_file is not None:
+            _add_config(parser)
+        parser.print_help()
         sys.exit(0)
     try:
-        return kind(**{name: _value(name, text, found[name]) for name, text in given.items()})
+        file = given.pop("config", None)
+        values = {} if file is None or from_file is None else from_file(file)
+        return kind(**{**values, **{name: _value(name, text, found[name]) for name, text in given.items()}})
     except UserError as error:
         raise UserError(f"{error} See {prog} --help.") from error
 
@@ -92,6 +104,12 @@ def _parser(kind: type, prog: str, description: str, defaults: Mapping[str, Any]
     return parser
 
 
+def _add_config(parser: _Parser) -> None:
+    group = parser.add_argument_group("to repeat a run")
+    text = "A run's config.json: all its values but for --workdir; flags beside it win."
+    group.add_argument("--config", metavar="FILE.json", help=text)
+
+
 def _add(group: Any, name: str, option: Option, default: Any) -> None:
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
     note = "" if default is None or shown == "" else f" (default: {shown})"
@@ -110,6 +128,9 @@ def _add(group: Any, name: str, option: Option, default: Any) -> None:
 def _given(parser: _Parser, options: Mapping[str, Option], args: Sequence[str]) -> dict[str, Any]:
     """What the arguments say, as text, by name."""
     args = [_underscored(arg) for arg in args]
+    for arg in args:
+        if arg.split("=", 1)[-1] == "--":  # argparse drops it, some versions with what stands before
+            raise UserError(f"{arg} is not allowed: '--' is no value. See {parser.prog} --help.")
     try:
         namespace, rest = parser.parse_known_args(args)
     except argparse.ArgumentError as error:
@@ -178,19 +199,6 @@ def _value(name: str, text: Any, option: Option) -> Any:
         raise not_allowed(name, text, option.rule) from None
 
 
-def use_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR names another."""
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = cache_folder() / "xla"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:  # JAX would warn at every program; a start that compiles anew is all that is lost
-            return
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-    # JAX's own threshold of one second would leave out half of what a start compiles.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-
-
 def _speak_on() -> None:
     """See to it that no word, and nobody who stopped listening, ends a run: what cannot be said is left unsaid."""
     while (free := os.open(os.devnull, os.O_RDWR)) <= 2:  # closed: else a file would get its number
@@ -228,6 +236,24 @@ class _Unfailing:
             return say()
 
 
+def _end_quietly() -> None:
+    if "orbax.checkpoint" in sys.modules:
+        from gan_jax.quiet import quiet_to_the_end  # above it would make absl's logger before absl does
+
+        quiet_to_the_end()
+
+
+def _memory_words(error: Exception) -> str | None:
+    """What to say of an error that means that the memory is too small; None for others."""
+    out = isinstance(error, MemoryError) or (
+        isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    )
+    if not out:
+        return None
+    said = " ".join(str(error).split())[:150]
+    return f"the memory is too small{f' ({said})' if said else ''}: give a smaller --batch_size, --z_dim or --num."
+
+
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
     """Run a command on `sys.argv`: exit 2 and one line for a `UserError`, 128 + its number for a signal.
 
@@ -239,7 +265,8 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
             code = main(sys.argv[1:])
         sys.exit(code)
     except Exception as error:
-        if (words := explained(error)) is None:
+        _end_quietly()
+        if (words := explained(error) or _memory_words(error)) is None:
             raise
         print(f"error: {words}", file=sys.stderr)
         sys.exit(2)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from gan_jax import cli, options
 from gan_jax.errors import UserError, unknown
 from gan_jax.fields import PRESETS, Nets, Optimization, Run, System
+from gan_jax.storage import expanded
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,18 +124,33 @@ def from_args(args: Sequence[str]) -> Config:
 
 def command_from_args(kind: type[C], args: Sequence[str]) -> C:
     """`from_args` of a Config with more options."""
+    names = {arg.split("=")[0] for arg in args}
     found = cli.parse(
         kind,
         args,
         prog="python -m gan_jax.train",
         description="Train a GAN on MNIST-sized images. Rerun the same command to resume.",
         defaults=lambda given: _defaults(given.get("preset")),
+        from_file=lambda file: _values_of_file(file, names),
     )
-    if {"--steps", "--epochs"} <= {arg.split("=")[0] for arg in args}:
+    if {"--steps", "--epochs"} <= names:
         from gan_jax import report  # which takes a Config
 
         report.warn(f"--steps={found.steps} and --epochs={found.epochs} were both given: the steps count.")
     return found
+
+
+def _values_of_file(file: str, flags: set[str]) -> dict[str, Any]:
+    """What a run's config.json says of it, but for its folder and what the flags say. Raises `UserError`."""
+    from gan_jax import workdir  # which takes a Config
+
+    record = workdir.read_file(expanded(file))
+    if not record.alone:
+        raise UserError(f"--config={file} is of a population: `gan_jax.compare` trains those.")
+    if "--preset" in flags:
+        raise UserError(f"--config={file} and --preset are two whole systems: give one of them.")
+    left_out = {"workdir"} | ({"steps"} if "--epochs" in flags else set())  # which would count
+    return {name: value for name, value in vars(record.config).items() if name not in left_out}
 
 
 def own_values(config: Config) -> dict[str, Any]:

@@ -8,7 +8,18 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """What was wrong, what is allowed and what to do, in one line. Commands end with exit code 2."""
+    """What was wrong, what is allowed and what to do, in one line. Commands end with exit code 2.
+
+    What a file or an argument put into the message cannot break the line, nor speak to the terminal.
+    """
+
+    def __init__(self, message: str) -> None:
+        """Escapes what is not printable."""
+        super().__init__(message if message.isprintable() else "".join(map(_printable, message)))
+
+
+def _printable(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 class InUse(UserError):
@@ -17,6 +28,10 @@ class InUse(UserError):
 
 class Diverged(Exception):
     """The run met a number that is not finite; the message says at which step, and which. Exit code 1."""
+
+
+class Lost(Exception):
+    """A run is done, but files of it are lost that cannot be made again; the message says which. Exit code 3."""
 
 
 def unknown(kind: str, name: object, allowed: Iterable[str], hint: str | None = None) -> UserError:

@@ -222,7 +222,7 @@ class Run:
     )
     log_every: int = option(
         100,
-        "Steps per chunk: a compiled call, a logged line, a grid of samples.",
+        "Steps per chunk: a compiled call, a logged line, a grid of samples. At most 10,000 count.",
         options.COUNT,
         role="free",
         also=("sample_interval",),

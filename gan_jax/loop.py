@@ -11,14 +11,17 @@ from gan_jax.evaluation.protocol import Evaluator, bar
 from gan_jax.gan import Gan
 from gan_jax.report import LogRow, Report
 from gan_jax.state import to_arrays
+from gan_jax.status import Status
 
 
 class Loop:
     """What happens to each chunk that `fit` yields: it is read, shown, evaluated and saved when that is due."""
 
-    def __init__(self, checkpoints: Checkpoints, log: Report, evaluator: Evaluator | None) -> None:
+    def __init__(
+        self, checkpoints: Checkpoints, log: Report, evaluator: Evaluator | None, status: Status
+    ) -> None:
         """Of a run with these."""
-        self._checkpoints, self._log, self._evaluator = checkpoints, log, evaluator
+        self._checkpoints, self._log, self._evaluator, self._status = checkpoints, log, evaluator, status
         # A chunk and its picture, whose numbers have yet to be read while the device runs the next.
         self._unread: tuple[Gan, drawing.Sketch] | None = None
         self._clock = time.perf_counter()
@@ -54,6 +57,7 @@ class Loop:
         self._clock = now
         self._log.log(row)
         self._log.samples(row, drawing.painting(gan, drawn))
+        self._status.chunk(gan.step, row["steps_per_s"], max(self._checkpoints.steps, default=None))
 
     def save(self, gan: Gan, score: float | None = None) -> None:
         """Keep a checkpoint. Raises `Diverged` if an array of the state is not finite."""

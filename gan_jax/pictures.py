@@ -2,12 +2,15 @@
 
 import math
 import textwrap
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from gan_jax.storage import content_of
 
 GAP = 2  # pixels between the images of a mosaic
 FEW_ROWS = 30  # of a log, whose points are marked: one alone makes no line
@@ -34,12 +37,26 @@ def grid(images: np.ndarray, columns: int | None = None) -> Image.Image:
     return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
 
 
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
 def whole(path: Path) -> bool:
-    """Whether there is a PNG that was written to its end."""
+    """Whether there is a PNG, written to its end, whose parts have the checksums that they carry."""
     try:
-        return path.read_bytes().endswith(b"IEND\xaeB`\x82")
+        content = content_of(path)
     except OSError:
         return False
+    at = len(_SIGNATURE)
+    if not content.startswith(_SIGNATURE):
+        return False
+    while at < len(content):  # a part: its length, its name and data, their CRC
+        end = at + 8 + int.from_bytes(content[at : at + 4], "big")
+        if zlib.crc32(content[at + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
+            return False
+        if content[at + 4 : at + 8] == b"IEND":
+            return end + 4 == len(content)
+        at = end + 4
+    return False
 
 
 def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:

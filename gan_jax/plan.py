@@ -7,6 +7,8 @@ from gan_jax.config import Config
 from gan_jax.errors import UserError
 
 MOST_UPDATES = 2**31 - 1  # updates: what an int32 counts
+# In a chunk: a signal waits for its end, and its metrics are in the device's memory.
+MOST_STEPS = 10_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,11 +47,15 @@ class Plan:
     @property
     def length(self) -> int:
         """Steps in a chunk, at most."""
-        return min(self.total, self.log_every, *self._saved)
+        return min(self.total, self.log_every, MOST_STEPS, *self._saved)
 
     def stop(self, step: int) -> int:
-        """Where the chunk that begins at `step` ends: at the next multiple of a cadence in steps, or the run's end."""
-        return min(self.total, *((step // n + 1) * n for n in (self.log_every, *self._saved)))
+        """Where the chunk that begins at `step` ends: at the next multiple of a cadence in steps, or the run's end.
+
+        And at each multiple of 10,000.
+        """
+        cadences = (self.log_every, MOST_STEPS, *self._saved)
+        return min(self.total, *((step // n + 1) * n for n in cadences))
 
     def saves(self, step: int) -> bool:
         """Whether a checkpoint belongs to this step."""

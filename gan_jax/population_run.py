@@ -45,7 +45,11 @@ def train_population(
       Stopped: after a signal; what was done is saved.
     """
     facts = facts_of(images, labels, conditional=configs[0].conditional)
-    with _claimed(folder, configs, facts), Checkpoints(folder / "checkpoints", write=True) as checkpoints:
+    digest = workdir.digest(configs, facts)
+    with (
+        _claimed(folder, configs, facts),
+        Checkpoints(folder / "checkpoints", write=True, digest=digest) as checkpoints,
+    ):
         found = checkpoints.restore(warn)
         start = None if found is None else restored_population(configs, facts, found[1], found[0])
         if start is not None:

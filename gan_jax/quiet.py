@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,7 +102,9 @@ class _Filters:
         self._last = time.monotonic()
         # TensorStore's comes of no Python object; that of a destructor, such as a notebook's client, does.
         of_tensorstore = unraisable.object is None and "Event loop is closed" in str(unraisable.exc_value)
-        if not (self._users and of_tensorstore):
+        # With too few file descriptors asyncio's loop is never made whole, and fails once more as it is collected.
+        of_asyncio = unraisable.exc_type is AttributeError and "'_ssock'" in str(unraisable.exc_value)
+        if not (self._users and (of_tensorstore or of_asyncio)):
             self._hook(unraisable)
 
     def _others(self, record: logging.LogRecord) -> bool:
@@ -110,6 +113,13 @@ class _Filters:
 
 
 _FILTERS = _Filters()
+
+
+def quiet_to_the_end() -> None:
+    """Be quiet while the process ends, which collects what a failed save held: loops that were never made whole."""
+    with _FILTERS.lock:
+        _FILTERS.install()
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
 
 def brief(error: Exception) -> str:

@@ -64,7 +64,8 @@ class Report:
         self._folder, self._plan = folder, plan
         (folder / "samples").mkdir(exist_ok=True)
         self._writer = _tensorboard_writer(folder, start) if config.tensorboard else None
-        self.rows = _with_lost(read_rows(folder / "metrics.jsonl", start), kept, start)
+        self.lost: list[str] = []
+        self.rows = self._with_lost(read_rows(folder / "metrics.jsonl", start), kept, start)
         write_atomically(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
         self._metrics = (folder / "metrics.jsonl").open("a")
         self._bar = tqdm(total=plan.total, initial=start, unit="step", disable=None, dynamic_ncols=True)
@@ -115,6 +116,25 @@ class Report:
         """Return once all pictures are on disk."""
         self._check_painted()
 
+    def lose(self, what: str) -> None:
+        """Warn of what is lost for good; the run ends with exit code 3 for it."""
+        self.lost.append(what)
+        warn(f"{what}.")
+
+    def _with_lost(self, rows: list[LogRow], kept: Sequence[LogRow], start: int) -> list[LogRow]:
+        """The rows, and those of `kept`, the checkpoint's, that are not among them; it is said where any are lost."""
+        there = {row["step"] for row in rows}
+        found = [row for row in kept if _is_row(row) and row["step"] <= start and row["step"] not in there]
+        if found:
+            warn(f"metrics.jsonl has lost rows: {len(found)} are put back from the checkpoint.")
+        rows = sorted([*rows, *found], key=lambda row: row["step"])
+        if start and (not rows or rows[-1]["step"] < start):
+            last = rows[-1]["step"] if rows else 0
+            self.lose(
+                f"metrics.jsonl has no rows of steps {last + 1} to {start}: its curves have a gap there"
+            )
+        return rows
+
     def lost_samples(self) -> list[LogRow]:
         """The rows whose grid in `samples/` is missing or damaged."""
         return [row for row in self.rows if not pictures.whole(self._sample(row))]
@@ -150,19 +170,6 @@ def _is_row(row: Any) -> bool:
     return {"step", "epoch", "d_loss", "g_loss"} <= row.keys() and all(
         type(x) in (int, float, type(None)) for x in values
     )
-
-
-def _with_lost(rows: list[LogRow], kept: Sequence[LogRow], start: int) -> list[LogRow]:
-    """The rows, and those of `kept`, the checkpoint's, that are not among them; it is said where any are lost."""
-    there = {row["step"] for row in rows}
-    found = [row for row in kept if _is_row(row) and row["step"] <= start and row["step"] not in there]
-    if found:
-        warn(f"metrics.jsonl has lost rows: {len(found)} are put back from the checkpoint.")
-    rows = sorted([*rows, *found], key=lambda row: row["step"])
-    if start and (not rows or rows[-1]["step"] < start):
-        last = rows[-1]["step"] if rows else 0
-        warn(f"metrics.jsonl has no rows of steps {last + 1} to {start}: its curves have a gap there.")
-    return rows
 
 
 def _tensorboard_writer(folder: Path, start: int) -> Any:

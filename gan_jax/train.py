@@ -22,6 +22,7 @@ from gan_jax import (
     config,
     data,
     drawing,
+    environment,
     generate,
     pictures,
     plugins,
@@ -33,7 +34,7 @@ from gan_jax import (
 from gan_jax.advice import advice
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
-from gan_jax.errors import Diverged, UserError
+from gan_jax.errors import Diverged, Lost, UserError
 from gan_jax.evaluation.mixtures import MixtureEvaluator
 from gan_jax.evaluation.named import evaluator_for
 from gan_jax.evaluation.protocol import Evaluator
@@ -45,6 +46,7 @@ from gan_jax.parts import Parts, facts_of
 from gan_jax.plan import Plan
 from gan_jax.processes import Job, Processes
 from gan_jax.report import Report
+from gan_jax.status import Status
 from gan_jax.stopping import Stopped, signals
 from gan_jax.storage import expanded
 from gan_jax.training import images_of, iterate, prepare
@@ -66,7 +68,7 @@ def train(config: Config, team: Job | None = None) -> Path:
     As one process of a `team` each calls it; the first alone has the folder.
 
     Raises `UserError` for what the user can mend, `Diverged` where the numbers stop being finite, `Stopped`
-    after a signal.
+    after a signal, `Lost` at the end where files of the run are lost that cannot be made again.
     """
     report.check_tensorboard(config.tensorboard)
     config = _placed(config)
@@ -83,6 +85,7 @@ def train(config: Config, team: Job | None = None) -> Path:
     digest = workdir.digest([config], facts)
     with (
         workdir.claim(config, facts) as folder,
+        Status(folder, plan.total) as status,
         Checkpoints(
             folder / "checkpoints", write=True, keep_every=config.keep_every, digest=digest
         ) as checkpoints,
@@ -91,6 +94,8 @@ def train(config: Config, team: Job | None = None) -> Path:
         if team is not None:
             together.share(start)
         workdir.write_config(folder, config, facts)
+        environment.record(folder, start.step if start else 0, report.warn)
+        status.begin(start.step if start else 0)
         report.save_picture(folder / "real.png", drawing.real(config, images))
         _announce(config, start, plan.total, folder, note)
         kept = checkpoints.log(start.step) if start else []
@@ -101,7 +106,7 @@ def train(config: Config, team: Job | None = None) -> Path:
             try:
                 chunks = iterate(config, parts, plan, images, labels, start)
                 stops = team.stops if team else bool
-                gan = _run(chunks, start, Loop(checkpoints, log, evaluator), received, stops)
+                gan = _run(chunks, start, Loop(checkpoints, log, evaluator, status), received, stops)
             except Diverged as error:
                 raise Diverged(f"{error}; {_last_good(checkpoints)}") from error
         report.save_picture(folder / "samples.png", gan.grid())
@@ -110,6 +115,8 @@ def train(config: Config, team: Job | None = None) -> Path:
     flags = [f"--workdir={folder}", f"--num={num}", "--seed=1", "--out=more.png", *plugins.flags()]
     more = shlex.join(["python", "-m", "gan_jax.sample", *flags])
     print(f"Done: {folder}/samples.png, {folder}/losses.png. Draw more: {more}")
+    if log.lost:
+        raise Lost(f"the run is done, but of {folder} is lost: {'; '.join(log.lost)}.")
     return folder
 
 
@@ -193,9 +200,9 @@ def _mend_pictures(log: Report, start: Gan) -> None:
         if row["step"] == start.step:
             log.samples(row, drawing.painting(start, drawing.sketch(start)))
     if others := [row["step"] for row in lost if row["step"] != start.step]:
-        report.warn(
+        log.lose(
             f"{len(others)} grids in samples/ are missing or damaged, the first of step {others[0]}: they cannot be "
-            "drawn again."
+            "drawn again"
         )
 
 
@@ -228,7 +235,10 @@ def _announce(config: Config, start: Gan | None, total: int, folder: Path, note:
 
 
 def main(args: Sequence[str]) -> int:
-    """The command. Returns the exit code: 1 if the run diverged, 128 + the signal if one stopped it."""
+    """The command. Returns the exit code: 1 if the run diverged, 3 if it is done but files of it are lost.
+
+    128 + the signal if one stopped it.
+    """
     command = config.command_from_args(Command, args)
     settings = Config(**{name: getattr(command, name) for name in options_of(Config)})
     try:
@@ -240,6 +250,9 @@ def main(args: Sequence[str]) -> int:
     except Diverged as error:
         report.error(str(error))
         return 1
+    except Lost as error:
+        report.error(str(error))
+        return 3
     except Stopped as stopped:
         print(stopped)
         return stopped.exit_code

@@ -23,6 +23,7 @@ from gan_jax.options import options_of
 from gan_jax.parts import Facts, Parts, build, facts_of
 from gan_jax.plan import Plan, plan
 from gan_jax.state import GanState
+from gan_jax.step_memory import check_step_fits
 
 
 def fit(
@@ -99,6 +100,7 @@ def prepare(config: Config, facts: Facts) -> tuple[Parts, Plan]:
     parts = build(config, facts.image_shape, facts.num_classes, AXIS)
     devices.check_divides(parts, jax.devices())
     devices.check_fits(facts.num_bytes, jax.devices())
+    check_step_fits(config, parts, jax.devices())
     return parts, course
 
 

@@ -23,7 +23,15 @@ from gan_jax.provenance import Used
 from gan_jax.storage import content_of, expanded, locked, write_atomically
 
 FOLDERS = ("checkpoints", "samples")
-FILES = ("metrics.jsonl", "real.png", "losses.png", "samples.png", "evaluation.json", "evaluation.png")
+FILES: tuple[str, ...] = (
+    "metrics.jsonl",
+    "environment.json",
+    "status.json",
+    "real.png",
+    "losses.png",
+    "samples.png",
+)
+FILES += ("evaluation.json", "evaluation.png")
 LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 
 
@@ -141,6 +149,18 @@ def read(folder: Path) -> Record:
             f"--workdir={folder} holds no run ({error.strerror}: config.json): give the folder of one that "
             "gan_jax.train made."
         ) from error
+    return _record(content, folder / "config.json")
+
+
+def read_file(path: Path) -> Record:
+    """What the `config.json` at `path` says, wherever it lies. Raises `UserError` as `read`."""
+    try:
+        return _record(content_of(path), path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+def _record(content: bytes, path: Path) -> Record:
     try:
         values = json.loads(content)
         if not isinstance(values, dict):
@@ -148,11 +168,13 @@ def read(folder: Path) -> Record:
         plugins = provenance.from_json(values.get("plugins", {}))
         provenance.check_there(plugins)  # before the config, whose names they enter
         alone = "members" not in values
+        if not alone and not (isinstance(values["members"], list) and values["members"]):
+            raise UserError("'members' must be a list of configs")
         found = tuple(configs.from_json(member) for member in ([values] if alone else values["members"]))
         provenance.check_no_other(plugins, found[0])
         return Record(found, _facts(values.get("data")), alone, plugins)
     except (UserError, ValueError, RecursionError) as error:
-        raise UserError(f"{folder / 'config.json'} cannot be read: {_brief(error)}") from error
+        raise UserError(f"{path} cannot be read: {_brief(error)}") from error
 
 
 def _brief(error: Exception) -> str:

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from gan_jax import pictures
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.errors import UserError
 from gan_jax.loading import load
@@ -37,10 +39,10 @@ def run(done: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(done, tmp_path / "run"))
 
 
-def go_on(folder: Path) -> None:
+def go_on(folder: Path, code: int = 0) -> None:
     from gan_jax import train
 
-    assert train.main([*RUN, "--steps=40", f"--workdir={folder}"]) == 0
+    assert train.main([*RUN, "--steps=40", f"--workdir={folder}"]) == code
 
 
 def rows_without_speed(folder: Path) -> list[dict[str, Any]]:
@@ -108,7 +110,7 @@ def test_the_last_grid_is_drawn_again_and_others_are_named(
     before = last.read_bytes()
     first.unlink()
     last.write_bytes(before[:100])
-    go_on(run)
+    go_on(run, code=3)
     assert last.read_bytes() == before
     said = capsys.readouterr().err
     assert "1 grids in samples/ are missing or damaged, the first of step 10" in said
@@ -192,3 +194,15 @@ def npy(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array)
     return stream.getvalue()
+
+
+def test_a_bit_flipped_anywhere_in_a_grid_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(path)
+    assert pictures.whole(path)
+    content = path.read_bytes()
+    for at in range(len(content)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+        assert not pictures.whole(path), at
+        path.write_bytes(content[:at])
+        assert not pictures.whole(path), at

@@ -152,3 +152,11 @@ def test_a_single_run_is_no_population(folder: Path) -> None:
     gan_jax.take_out.take_out(folder, 0, folder.parent / "one")
     with pytest.raises(UserError, match="holds a single run and no population: use `load`"):
         gan_jax.load_population(folder.parent / "one")
+
+
+def test_a_population_whose_config_was_edited_is_refused_and_nothing_is_drawn(folder: Path) -> None:
+    values = json.loads((folder / "config.json").read_text())
+    values["members"][1]["seed"] = 7
+    (folder / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match="made with other values than those in"):
+        gan_jax.load(folder, member=1)

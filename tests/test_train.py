@@ -545,8 +545,9 @@ def test_a_bad_command_line_is_one_line_with_exit_code_2(command: Command, tmp_p
 
 def test_rows_that_a_killed_run_wrote_half_of_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 10}\n{"step": 20}\n{"step": 30}\n{"st')
-    assert report.read_rows(path, 20) == [{"step": 10}, {"step": 20}]
+    whole = [{"step": step, "epoch": 1, "d_loss": 0.5, "g_loss": 1.5} for step in (10, 20, 30)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in whole) + '{"st')
+    assert report.read_rows(path, 20) == whole[:2]
 
 
 def test_writing_atomically_replaces(tmp_path: Path) -> None:

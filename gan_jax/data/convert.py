@@ -1,5 +1,6 @@
 """From pictures to one uint8 array: their mode and size, many threads at it, and the limits that hold."""
 
+import io
 import os
 import struct
 import zlib
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from gan_jax import storage
 from gan_jax.errors import UserError
-from gan_jax.storage import opened
+from gan_jax.storage import content_of
 
 SIZES = range(8, 129)  # the heights and widths that the nets are made for
 MODES = {1: "L", 3: "RGB"}
@@ -78,7 +79,8 @@ def decode(file: Path, image_size: int | None, channels: int | None) -> np.ndarr
       UserError: if it is damaged, of another type or a decompression bomb.
     """
     try:
-        with opened(file) as content, Image.open(content, formats=("PNG", "JPEG")) as image:
+        # All of it first: of a file, a damaged length field would ask for more memory than there is.
+        with Image.open(io.BytesIO(content_of(file)), formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f"{image.width}×{image.height} pixels")
             picture = _plain(image)

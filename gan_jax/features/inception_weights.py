@@ -110,7 +110,9 @@ def load_inception(weights: Path | None = None, sha256: str | None = SHA256) -> 
     """
     path = weights or download()
     if not path.is_file():
-        raise UserError(f"{path} does not exist; it should be {FILE_NAME} from {URL}.")
+        raise UserError(
+            f"{path} {'is no file' if path.exists() else 'does not exist'}; it should be {FILE_NAME} from {URL}."
+        )
     found = sha256_of_file(path)
     if sha256 and found != sha256:
         raise UserError(f"{path} is not {FILE_NAME}: its SHA-256 is {found}, not {sha256}.")

@@ -15,7 +15,7 @@ import numpy as np
 
 from gan_jax.errors import UserError
 from gan_jax.features.state_pickle import Storage, Tensor, interpret
-from gan_jax.storage import content_of
+from gan_jax.storage import available_memory, content_of
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first value in files from before PyTorch 1.6
 # What a damaged file may end in: of ours, of `pickletools` and `zipfile`, which documents little of it.
@@ -39,7 +39,13 @@ def _checked(tensors: Any) -> dict[str, Tensor]:
             raise ValueError("a tensor has no shape that could be")
         if not isinstance(tensor.storage, Storage) or not isinstance(tensor.storage.key, str):
             raise ValueError("a tensor has no storage")
+    _check_memory(sum(8 * math.prod(tensor.shape) for tensor in tensors.values()))
     return tensors
+
+
+def _check_memory(needed: int) -> None:
+    if needed > available_memory() / 2:  # a small file may unpack to it, or name one storage many times
+        raise ValueError(f"it would take {needed / 1e9:.1f} GB of memory")
 
 
 def _resolve(tensor: Tensor, raw: bytes) -> np.ndarray:
@@ -56,6 +62,7 @@ def _resolve(tensor: Tensor, raw: bytes) -> np.ndarray:
 
 def _read_zip(stream: IO[bytes]) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(stream) as archive:
+        _check_memory(sum(entry.file_size for entry in archive.infolist()))
         (index,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         folder = index.removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":

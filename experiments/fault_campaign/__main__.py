@@ -1,0 +1,109 @@
+"""Hundreds of faults, each resumed to the end and compared to the bit with an undisturbed run.
+
+    python -m experiments.fault_campaign
+    python -m experiments.fault_campaign --faults=60 --seed=2
+
+Kills, signals, failing and full disks, and harm to every file of a run's and of the cache folder, over short runs of
+`mlp` and of `conv_small`; and mutations of every file that is read and of every command line. Needs Linux and a C
+compiler; as root it also mounts small disks. A campaign that is stopped goes on where it was. Writes fault_campaign.md
+to experiments/results/; exits 1 if a run was lost or a traceback shown. Expect half an hour of one core.
+
+A SIGKILL is done to real processes, too, but mostly replayed: a run's operations on files are recorded once, and any
+first part of them is what a kill leaves there. That all of them make the run's very folder is checked.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gan_jax import cli
+from gan_jax.options import COUNT, PATH, SEED, check, option
+from gan_jax.storage import expanded, write_atomically
+
+FLAGS = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"  # compiled in seconds
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How many faults, and where to."""
+
+    faults: int = option(100_000, "Do at most this many, chosen at random.", COUNT)
+    mutations: int = option(10_000, "Mutations of files and command lines.", COUNT)
+    seed: int = option(0, "Seed of all that is random.", SEED)
+    workdir: str = option("runs/fault_campaign", "Folder to work in; rerun with the same to go on.", PATH)
+    out: str = option("experiments/results", "Folder to write to.", PATH)
+
+    def __post_init__(self) -> None:
+        """Check every field. Raises `UserError`."""
+        check(self)
+
+
+def main(args: Sequence[str]) -> int:
+    """The command. Returns the exit code."""
+    options = cli.parse(Options, args, prog="python -m experiments.fault_campaign", description=__doc__ or "")
+    root = expanded(options.workdir).resolve() / f"seed-{options.seed}"
+    root.mkdir(parents=True, exist_ok=True)
+    if os.environ.get("FAULT_CAMPAIGN") != "1":
+        return _again(root)
+    from experiments.fault_campaign import hostile
+    from experiments.fault_campaign.campaign import Campaign, plan
+    from experiments.fault_campaign.goodput import goodput
+    from experiments.fault_campaign.report import Done, write
+
+    campaign = Campaign(root, options.seed)
+    faults = plan(campaign, options.faults, _mounts())
+    log = root / "results.jsonl"
+    done = [Done(*json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
+    for index, fault in enumerate(faults):
+        if (
+            index < len(done) and not done[index].bad
+        ):  # what was lost is tried again, which shows whether it was mended
+            continue
+        done[index : index + 1] = [Done(*fault, *campaign.do(fault, index))]
+        write_atomically(log, "".join(json.dumps(x) + "\n" for x in done))
+        print(f"{index + 1}/{len(faults)} {fault.kind}, {fault.case}: {done[index].outcome}", flush=True)
+    kept = _kept(root / "goodput.json", lambda: goodput(campaign))
+    source = root / "half" / faults[0].case / "checkpoints"
+    mutated = _kept(root / "mutated.json", lambda: hostile.sweep(root / "mutated", source, options.mutations))
+    # All seeds that were done in this folder make one table.
+    logs = sorted(root.parent.glob("seed-*/results.jsonl"))
+    every = [Done(*json.loads(line)) for path in logs for line in path.read_text().splitlines()]
+    seeds = " ".join(path.parent.name.removeprefix("seed-") for path in logs)
+    command = f"for seed in {seeds}; do python -m experiments.fault_campaign --seed=$seed; done"
+    return write(expanded(options.out), every, kept, mutated, command)
+
+
+def _kept(path: Path, make: Callable[[], Any]) -> Any:
+    """What `make` gave, now or when it was last called."""
+    if not path.exists():
+        write_atomically(path, json.dumps(make()))
+    return json.loads(path.read_text())
+
+
+def _again(root: Path) -> int:
+    """The campaign in a process with the shim, on one device, with a cache of its own."""
+    from experiments.fault_campaign import shim
+
+    env = {"LD_PRELOAD": str(shim.build(root)), "XDG_CACHE_HOME": str(root / "cache"), "XLA_FLAGS": FLAGS}
+    env |= {"FAULT_CAMPAIGN": "1", "JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "experiments.fault_campaign", *sys.argv[1:]]
+    return subprocess.run(command, env={**os.environ, **env}).returncode
+
+
+def _mounts() -> bool:
+    """Whether a small file system can be mounted here."""
+    with tempfile.TemporaryDirectory() as folder:
+        tried = subprocess.run(["mount", "-t", "tmpfs", "none", folder], capture_output=True)
+        if tried.returncode == 0:
+            subprocess.run(["umount", folder], check=True)
+    return tried.returncode == 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

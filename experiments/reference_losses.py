@@ -1,0 +1,79 @@
+"""The losses of each preset's first 100 steps, which tests compare with what the code computes now.
+
+    python -m experiments.reference_losses
+
+Writes tests/golden/reference_losses.json: means over ten steps each, with all that their bits depend on. Run it again
+after a change that is meant to change numbers, and say so in the commit. Takes a minute or two.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+# The tests' own flags (tests/conftest.py): other ones round otherwise.
+FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+if __name__ == "__main__":
+    os.environ.update(XLA_FLAGS=FLAGS, JAX_PLATFORMS="cpu")
+
+import jax  # noqa: E402
+
+from gan_jax import PRESETS, Config, cli, fit  # noqa: E402
+from gan_jax.environment import environment  # noqa: E402
+from gan_jax.storage import write_atomically  # noqa: E402
+
+FILE = Path(__file__).parent.parent / "tests" / "golden" / "reference_losses.json"
+STEPS, EVERY, BATCH = 100, 10, 16
+NAMES = ("d_loss", "g_loss")
+# The rest of an environment changes no bit of a run.
+DECISIVE = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "platform",
+    "cpu",
+    "cores",
+    "device",
+    "xla_flags",
+    "matmul_precision",
+)
+
+
+@contextlib.contextmanager
+def one_device() -> Iterator[None]:
+    """JAX's devices are the first of them."""
+    all_of_them, every = jax.devices, jax.devices()
+    jax.devices = lambda *_: every[:1]
+    try:
+        yield
+    finally:
+        jax.devices = all_of_them
+
+
+def losses(preset: str) -> dict[str, list[float]]:
+    """The means over each ten steps of a preset's first 100, on MNIST in batches of 16."""
+    config = Config(preset=preset, steps=STEPS, log_every=EVERY, batch_size=BATCH)
+    with one_device():
+        rows = [gan.metrics for gan in fit(config)]
+    return {name: [row[name] for row in rows] for name in NAMES}
+
+
+def decisive(found: dict[str, Any]) -> dict[str, Any]:
+    """What of an environment decides over the bits."""
+    return {name: found.get(name) for name in DECISIVE}
+
+
+def main(args: Sequence[str]) -> None:
+    """The command."""
+    cli.use_compilation_cache()
+    found = {preset: losses(preset) for preset in PRESETS}
+    content = {"environment": decisive(environment()), "losses": found}
+    write_atomically(FILE, json.dumps(content, indent=1) + "\n")
+    print(f"Written: {FILE}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,62 @@
+"""Whether a step fits the memory, asked before anything is compiled or written.
+
+A kernel that runs out of memory kills the process without a word, so what is far too large is refused beforehand.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax import Array
+
+from gan_jax.config import Config
+from gan_jax.devices import free_memory
+from gan_jax.errors import UserError
+from gan_jax.parts import Parts
+
+SMALL = (
+    1000  # a batch whose inputs take less than this fraction of the memory is not looked at, which costs time
+)
+
+
+def check_step_fits(config: Config, parts: Parts, devices: Sequence[jax.Device]) -> None:
+    """Raises `UserError` if a step on its share of the batch needs more than each device has."""
+    free, batch = free_memory(devices), parts.batch_size // len(devices)
+    if 4 * (batch * (parts.z_dim + math.prod(parts.image_shape)) + parts.z_dim * 1024) < free / SMALL:
+        return
+    needed = step_bytes(parts, batch)
+    if needed > free:
+        raise UserError(
+            f"--batch_size={config.batch_size} and --z_dim={config.z_dim} with --model={config.model} take about "
+            f"{needed / 1e9:.1f} GB on each device, and {free / 1e9:.1f} GB are free: give smaller ones."
+        )
+
+
+def step_bytes(parts: Parts, batch: int) -> int:
+    """About the bytes of a step: of all that the layers put out and its gradients, of the weights and their moments."""
+    z, images = jax.eval_shape(lambda: parts.g_inputs(batch)), jax.eval_shape(lambda: parts.d_inputs(batch))
+    g_weights, g_outputs = _sizes(parts.generator, *z)
+    d_weights, d_outputs = _sizes(parts.discriminator, *images)
+    inputs = sum(_size(x) for x in (z[0], images[0]))
+    # Noise takes more than its size while it is drawn. D sees real and generated images. Beside the weights are
+    # their gradients, two moments and a copy to go back to.
+    return 8 * inputs + 2 * (g_outputs + 2 * d_outputs) + 5 * (g_weights + d_weights)
+
+
+def _sizes(net: nn.Module, x: Any, labels: Array | None) -> tuple[int, int]:
+    """Bytes of a net's variables and of what its layers put out for these inputs."""
+    variables = jax.eval_shape(net.init, jax.random.key(0), x, labels)
+    _, found = jax.eval_shape(
+        lambda v, x, labels: net.apply(v, x, labels, capture_intermediates=True, mutable=["intermediates"]),
+        variables,
+        x,
+        labels,
+    )
+    total = lambda tree: sum(map(_size, jax.tree.leaves(tree)))
+    return total(variables), total(found)
+
+
+def _size(array: Any) -> int:
+    return math.prod(array.shape) * array.dtype.itemsize

@@ -1,0 +1,31 @@
+"""Each preset's first 100 steps against the committed ones: to the bit where those were made, else to a tolerance."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments.reference_losses import FILE, decisive, losses
+from gan_jax import PRESETS
+from gan_jax.environment import environment
+
+REFERENCE = json.loads(FILE.read_text())
+# Where another processor or version rounds otherwise: of the first ten steps' mean, and of all hundred's. Training
+# amplifies rounding, so later steps are compared on average only.
+FIRST, ALL = 1e-3, 0.1
+
+
+def test_every_preset_has_its_reference() -> None:
+    assert list(REFERENCE["losses"]) == list(PRESETS)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_first_steps_are_those_that_were_committed(preset: str) -> None:
+    found, expected = losses(preset), REFERENCE["losses"][preset]
+    if decisive(environment()) == REFERENCE["environment"]:
+        again = "if this is meant, run python -m experiments.reference_losses"
+        assert found == expected, again
+    for name, values in expected.items():
+        scale = max(1.0, abs(np.mean(values)))
+        assert abs(found[name][0] - values[0]) < FIRST * max(1.0, abs(values[0])), name
+        assert abs(np.mean(found[name]) - np.mean(values)) < ALL * scale, name
