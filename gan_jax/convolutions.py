@@ -72,7 +72,8 @@ def conv_as_products(images: Array, kernel: Array) -> Array:
 def conv_transpose_as_products(images: Array, kernel: Array) -> Array:
     """`strided_conv_transpose` as one matrix product, or four.
 
-    The way of `conv_as_products` backwards: each pixel makes a window of 4 × 4, and windows are added where they overlap.
+    The way of `conv_as_products` backwards: each pixel makes a window of 4 × 4, and windows are added where they
+    overlap.
     """
     batch, height, width, channels = images.shape
     features = kernel.shape[-1]

@@ -16,11 +16,11 @@ from gan_jax.parts import Parts
 class Draws(NamedTuple):
     """What a step draws; of a chunk's steps, with a leading axis over them.
 
-    index: of its images, int32 [d_steps, B]. z_key, update_key: typed keys, of its noise and of what is random in its
-    arithmetic.
+    batch: the indices of its images, int32 [d_steps, B]. z_key, update_key: typed keys, of its noise and of what is
+    random in its arithmetic.
     """
 
-    index: Array
+    batch: Array
     z_key: Array
     update_key: Array
 

@@ -27,9 +27,7 @@ def pack(tree: Any) -> Packed:
     """The tree, its small arrays together."""
     leaves = jax.tree.leaves(tree)
     small = [jax.lax.bitcast_convert_type(x, jnp.int32).ravel() for x in leaves if _is_small(x)]
-    return Packed(
-        jnp.concatenate([jnp.zeros(0, jnp.int32), *small]), [x for x in leaves if not _is_small(x)]
-    )
+    return Packed(jnp.concatenate([jnp.zeros(0, jnp.int32), *small]), [x for x in leaves if not _is_small(x)])
 
 
 def unpack(packed: Packed, like: Any) -> Any:

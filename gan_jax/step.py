@@ -1,7 +1,7 @@
 """The heart: one update of D and G, and the training step that draws its batch and noise.
 
-`update(state, real, z, key)` is all the arithmetic, with its randomness given; `train_step(state, drawn, images, labels)`
-calls it with the batch, z and key that were drawn for it, functions of (state.key, state.step). Both are pure.
+`update(state, real, z, key)` is all the arithmetic, with its randomness given. `train_step(state, drawn, images,
+labels)` calls it with the batch, z and key that were drawn for it, functions of (state.key, state.step). Both are pure.
 """
 
 from collections.abc import Callable
@@ -224,7 +224,7 @@ def make_train_step(parts: Parts) -> TrainStep:
         state: GanState, drawn: Draws, images: Array, labels: Array | None
     ) -> tuple[GanState, Metrics]:
         z = draw_z(parts, drawn.z_key, (parts.d_steps, parts.batch_size))
-        z, index = (over.local(x, parts.axis, dim=1) for x in (z, drawn.index))
+        z, index = (over.local(x, parts.axis, dim=1) for x in (z, drawn.batch))
         classes = None if labels is None or parts.num_classes is None else labels[index]
         return update(state, data.to_float(images[index]), z, drawn.update_key, classes)
 

@@ -241,6 +241,23 @@ def test_a_run_traces_and_compiles_its_step_once(
     assert len(traced) == 1
 
 
+def test_a_state_that_lies_elsewhere_is_taken_without_a_warning_and_kept(
+    small: Small, images: jax.Array
+) -> None:
+    # A donated argument that must be moved first warns in `pmap`, and warnings are errors here. So nothing is donated.
+    config = small(ema=0.9)
+    some = jax.devices()[:2]
+    parts, gan = begin(config, images.shape[1:], len(images), AXIS)
+    data = jax.device_put((images, None), jax.devices()[3])
+    chunk = devices.chunk(parts, 7, some)
+    before = leaves(gan)
+    for elsewhere in (gan, jax.device_put(gan, jax.devices()[3]), devices.replicate(gan, jax.devices())):
+        new, _ = jax.block_until_ready(chunk(elsewhere, data, 0, 7))
+        assert int(new.step) == 7
+        for a, b in zip(leaves(elsewhere), before, strict=True):  # a donated one would have been deleted
+            np.testing.assert_array_equal(a, b)
+
+
 def test_seeds_differ_and_repeat(small: Small, images: jax.Array) -> None:
     first, _ = run(small(seed=1), images, 3)
     again, _ = run(small(seed=1), images, 3)
