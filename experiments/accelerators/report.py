@@ -41,8 +41,9 @@ the single run's.
 """
 
 
-def page(versions: Mapping[str, str], rows: Rows) -> str:
-    """All tables, one for each target, as Markdown."""
+def page(versions: Mapping[str, str], programs: Rows, before: Rows) -> str:
+    """All tables, one for each target, as Markdown; `before`: of another version of the code, to compare with."""
+    rows = programs
     lines = ["# Compiled for accelerators", "", _INTRODUCTION, f"JAX {versions['jax']}.", ""]
     for target in dict.fromkeys(key.split(", ")[0] for key in rows):
         lines += [f"## {target}", "", f"| {' | '.join(_HEADINGS)} |", f"|{'---|' * len(_HEADINGS)}"]
@@ -50,7 +51,18 @@ def page(versions: Mapping[str, str], rows: Rows) -> str:
             if key.split(", ")[0] == target:
                 lines.append(f"| {' | '.join(_cells(key, row, rows))} |")
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join(lines + _compared(rows, before))
+
+
+def _compared(rows: Rows, before: Rows) -> list[str]:
+    """Kernels and bytes, before and after, of the programs that were counted twice."""
+    both = [key for key in before if "kernels" in before[key] and "kernels" in rows.get(key, {})]
+    lines = ["## Before and after", "", "| program | kernels | main memory, MB |", "|---|---|---|"]
+    for key in both:
+        old, new = before[key], rows[key]
+        moved = f"{_mb(old['bytes_accessed'])} → {_mb(new['bytes_accessed'])}"
+        lines.append(f"| {key} | {old['kernels']} → {new['kernels']} | {moved} |")
+    return [*lines, ""] if both else []
 
 
 def _cells(key: str, row: Mapping[str, Any], rows: Rows) -> list[str]:
