@@ -3,6 +3,10 @@
 On a CPU as matrix products: XLA's CPU backend leaves its fast convolutions inside loops, and a run is a loop; there a
 convolution takes several times as long as the same arithmetic written as slices and one matrix product. Elsewhere as
 the stock convolutions of XLA, which move half of the bytes: windows of 4 × 4 that overlap are four copies of an image.
+
+A TPU lays arrays out in tiles of 8 × 128 numbers (16 × 128 of bfloat16) and fills them up. Layers as narrow as these
+have too few channels for the 128 lanes; the batch can be there instead, and a device's share of it in multiples of 128
+then wastes none.
 """
 
 import jax
