@@ -56,13 +56,19 @@ def page(versions: Mapping[str, str], programs: Rows, before: Rows) -> str:
 
 def _compared(rows: Rows, before: Rows) -> list[str]:
     """Kernels and bytes, before and after, of the programs that were counted twice."""
-    both = [key for key in before if "kernels" in before[key] and "kernels" in rows.get(key, {})]
+    same = [key for key, row in rows.items() if before.get(key) == row]
+    both = [
+        key
+        for key in before
+        if "kernels" in before[key] and "kernels" in rows.get(key, {}) and key not in same
+    ]
     lines = ["## Before and after", "", "| program | kernels | main memory, MB |", "|---|---|---|"]
     for key in both:
         old, new = before[key], rows[key]
         moved = f"{_mb(old['bytes_accessed'])} → {_mb(new['bytes_accessed'])}"
         lines.append(f"| {key} | {old['kernels']} → {new['kernels']} | {moved} |")
-    return [*lines, ""] if both else []
+    stale = [f"Not counted again, and above as before: {'; '.join(same)}.", ""] if same else []
+    return [*lines, "", *stale] if both else stale
 
 
 def _cells(key: str, row: Mapping[str, Any], rows: Rows) -> list[str]:
