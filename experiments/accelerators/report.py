@@ -29,7 +29,8 @@ its members at once, shared out over the chips; a single run shares out its batc
 the single run's.
 
 - A kernel is an instruction of the optimized loop's body: a fusion, a library call, a copy. Apart stand the branches,
-  what is inside of which is not counted; the single numbers of a TPU's scalar unit; and the transfers between a TPU's memories, which run beside the kernels.
+  what is inside of which is not counted; the single numbers of a TPU's scalar unit; and the transfers between a TPU's
+  memories, which run beside the kernels.
 - Main memory is what kernels read from it and write to it. A TPU keeps what it can in the memory on the chip, for all
   steps of a chunk; that is not counted.
 - Arguments hold the data set as well, 47 MB of MNIST; "a GAN" is all the rest, over the GANs on a chip.
