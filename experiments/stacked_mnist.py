@@ -1,12 +1,14 @@
 """Stacked MNIST: how many of 1,000 modes each system finds, and how evenly. Lin 2018 (PacGAN), §4.1.
 
-    python -m experiments.stacked_mnist --workdir=runs/stacked                              # everything, 3 seeds
-    python -m experiments.stacked_mnist --workdir=runs/stacked --systems best --seeds=3     # one system of the table
+    python -m experiments.stacked_mnist --workdir=runs/stacked                             # everything, 3 seeds
+    python -m experiments.stacked_mnist --workdir=runs/stacked --systems best --seeds=3    # one system of the table
+    python -m experiments.stacked_mnist --workdir=runs/stacked --seeds=1 --steps=3000 --num=26000    # a first look
 
 Modes and KL(samples ‖ uniform) in nats, by MNIST's classifier, argmax a channel; of the first 26,000 and of all 100,000
-samples of a member. Both depend on the number of samples: beside them stand real images and a uniform sampler.
-Writes stacked_mnist.md, .json and .png into --out. Rerun the same command to go on; systems that other runs have left
-in the same --workdir are in the table as well. Times are the process's CPU time: busy machines do not change it much.
+samples of a member (with --num=26000 of those alone). Both depend on the number of samples: beside them stand real
+images and a uniform sampler. Writes stacked_mnist.md, .json and .png into --out. Rerun the same command to go on;
+systems that other runs have left in the same --workdir are in the table as well. Times are the process's CPU time: busy
+machines do not change it much.
 """
 
 import dataclasses
@@ -66,6 +68,7 @@ class Options:
     )
     seeds: int = option(3, "Seeds of each system.", whole(1, 100))
     seed: int = option(0, "The first of them.", SEED)
+    num: int = option(max(NUMBERS), "Samples of each member.", whole(min(NUMBERS), max(NUMBERS)))
     steps: int | None = option(
         None, "Steps of each system. Default: its own, 10,000 unless it says otherwise.", COUNT
     )
@@ -101,16 +104,16 @@ def train(config: Config, images: np.ndarray, folder: Path) -> Population:
                 write_atomically(folder / "cost.json", json.dumps(cost) + "\n")
 
 
-def score(population: Population, folder: Path) -> None:
-    """Count the member's modes, unless that was done; into its folder's scores.json, and samples.png."""
+def score(population: Population, folder: Path, num: int) -> None:
+    """Count the modes of `num` samples of the member, unless that was done; into its folder's scores.json."""
     network = load_stacked_classifier()
-    key = {"step": population.step, "classifier": network.sha256, "sample_seed": SAMPLE_SEED}
+    key = {"step": population.step, "classifier": network.sha256, "sample_seed": SAMPLE_SEED, "num": num}
     known = _read(folder / "scores.json")
     if all(known.get(name) == value for name, value in key.items()):
         return
     modes = None  # of one that diverged
     if population.diverged[0] < 0:
-        drawn = population[0].sample(max(NUMBERS), SAMPLE_SEED)
+        drawn = population[0].sample(num, SAMPLE_SEED)
         modes = modes_of(seen_labels(drawn))
         with replacing(folder / "samples.png") as new:
             pictures.grid(drawn[:PER_SYSTEM], PER_SYSTEM).save(new, "PNG")
@@ -171,7 +174,7 @@ def write(options: Options, known: dict[str, Any], scores: dict[str, list[dict[s
         alive = [member["modes"] for member in members if member["modes"]]
         cells = [
             _cell([m[small][0] for m in alive], 4),
-            *(_cell([m[n][1] for m in alive], 3) for n in (small, large)),
+            *(_cell([m[n][1] for m in alive if n in m], 3) for n in (small, large)),
         ]
         steps = "/".join(f"{n:,}" for n in sorted({member["step"] for member in members}))
         minutes = np.mean([member["cpu_seconds"] for member in members]) / 60
@@ -189,7 +192,7 @@ def write(options: Options, known: dict[str, Any], scores: dict[str, list[dict[s
 def _cell(values: list[float], digits: int) -> str:
     found = spread(values)
     if found is None:
-        return "diverged"
+        return "–"
     return f"{found.mean:.{digits}g}" + ("" if found.sd is None else f" ± {found.sd:.2g}")
 
 
@@ -226,7 +229,7 @@ def main(args: Sequence[str]) -> int:
         for system in options.systems:
             for seed in range(options.seed, options.seed + options.seeds):
                 folder = folder_of(options, system) / f"seed-{seed}"
-                score(train(config_of(system, seed, options.steps), images, folder), folder)
+                score(train(config_of(system, seed, options.steps), images, folder), folder, options.num)
                 write(options, references(options, images), scored(options))
     except Stopped as stopped:
         print(stopped)

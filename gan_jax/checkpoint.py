@@ -13,9 +13,10 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
+from unittest import mock
 
+import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
@@ -24,6 +25,7 @@ from gan_jax.quiet import brief, quiet, quietly
 from gan_jax.storage import Damaged, content_of, sha256_of_arrays
 
 KEPT = 3
+UNFINISHED = ".orbax-checkpoint-tmp"  # how Orbax names what it has yet to write
 TRIES = 20  # how often a folder is listed again at most, in which a running trainer deletes checkpoints
 
 MOST_ROWS = 1000  # of the log in a checkpoint
@@ -54,7 +56,8 @@ class Checkpoints:
         """
         self._directory, self._write, self._keep_every, self._digest = directory, write, keep_every, digest
         self._while_open = contextlib.ExitStack()
-        self._orbax: Any = None
+        self._saving: Any = None  # Orbax's answer to the last save
+        self._kept_as_best: int | None = None
 
     def __enter__(self) -> "Checkpoints":
         if self._write:
@@ -64,8 +67,7 @@ class Checkpoints:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         with self._while_open, contextlib.suppress(OSError, ValueError) if error else self._errors():
-            if self._write:
-                self._orbax.close()
+            self._finish()
 
     @property
     def steps(self) -> list[int]:
@@ -100,15 +102,14 @@ class Checkpoints:
             "score": score,
             "log": list(log)[:: 1 + len(log) // MOST_ROWS],
         }
-        # Where it fails to make a folder in the background, its thread waits five minutes for it, and so does the exit.
-        options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
-        with self._errors(), ocp.Context(async_options=options):
-            self._orbax.save_async(step, arrays, force=True, overwrite=True, custom_metadata=metadata)
+        with self._errors(), _by_itself():
+            path = self.path(step).absolute()
+            self._saving = ocp.save_async(path, arrays, overwrite=True, custom_metadata=metadata)
 
     def wait(self) -> None:
         """Return once everything saved is on disk. Raises `UserError` if it cannot be."""
         with self._errors():
-            self._orbax.wait()
+            self._finish()
 
     def restore(self, warn: Callable[[str], object], step: Step = None) -> tuple[int, Arrays] | None:
         """The newest intact checkpoint's step and arrays, or those of `step`, or the best's; None if there is none.
@@ -142,29 +143,30 @@ class Checkpoints:
         """Move the checkpoints later than `step`, damaged ones, to `damaged/` beside the folder."""
         aside = self._directory.parent / "damaged"
         if later := [s for s in self.steps if s > step]:
-            self._orbax.close()
+            self.wait()
             for number in later:
                 aside.mkdir(exist_ok=True)
                 shutil.rmtree(aside / str(number), ignore_errors=True)
                 self.path(number).rename(aside / str(number))
-            self._open()
 
     def _open(self) -> None:
-        # Orbax's own BestN needs the scores to be read as the folder is listed.
-        is_best = lambda checkpoints, context: [c.step == self._kept_as_best for c in checkpoints]
-        policies = ocp.training.preservation_policies
-        often = [policies.EveryNSteps(self._keep_every)] if self._keep_every else []
-        keep = [policies.LatestN(KEPT), SimpleNamespace(should_preserve=is_best), *often]
         with self._errors():
             self._directory.mkdir(parents=True, exist_ok=True)
-            # Orbax's own clean-up is a thread that outlives a short run: nothing waits for it before the first save.
-            for half_written in self._directory.glob("*.orbax-checkpoint-tmp"):
+            for half_written in self._directory.glob(f"*{UNFINISHED}"):
                 shutil.rmtree(half_written)
-            self._orbax = ocp.training.Checkpointer(
-                self._directory.absolute(),
-                preservation_policy=policies.AnyPreservationPolicy(keep),
-                lightweight_initialize=True,
-            )
+
+    def _finish(self) -> None:
+        """Wait for the checkpoint that is being written; then there are more than are kept."""
+        if self._saving is None:
+            return
+        saving, self._saving = self._saving, None
+        saving.result()
+        steps, often = self.steps, self._keep_every
+        kept = {*steps[-KEPT:], self._kept_as_best, *(step for step in steps if often and step % often == 0)}
+        for step in set(steps) - kept:
+            leaving = self.path(step).with_suffix(UNFINISHED)
+            self.path(step).rename(leaving)  # killed on the way, nobody reads half of one
+            shutil.rmtree(leaving)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -216,9 +218,27 @@ class Checkpoints:
 
     def _read(self, read: Callable[[Path], Any], step: int) -> Any:
         try:
-            return quietly(read, self.path(step).absolute())
+            with _by_itself():
+                return quietly(read, self.path(step).absolute())
         except OSError as error:
             raise UserError(f"checkpoint {self.path(step)} cannot be read ({error}).") from error
+
+
+@contextlib.contextmanager
+def _by_itself() -> Iterator[None]:
+    """In which Orbax waits for no other process of a run: what there is to save, each of them has."""
+    context = ocp.Context()
+    context.multiprocessing.primary_host = jax.process_index()
+    context.multiprocessing.active_processes = {jax.process_index()}
+    # Where it fails to make a folder in the background, its thread waits five minutes for it, and so does the exit.
+    context.asynchronous.create_directories_asynchronously = False
+    with context, contextlib.ExitStack() as stack:
+        if jax.process_count() > 1:
+            from orbax.checkpoint.experimental.v1._src.saving import execution
+
+            # It asks all processes for their folder, whichever are active, and would wait for ever.
+            stack.enter_context(mock.patch.object(execution, "_check_directory_consistency", create=True))
+        yield
 
 
 def _metadata(path: Path) -> dict[str, Any]:

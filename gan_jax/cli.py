@@ -238,14 +238,17 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         with stopping.on_signals(stopping.end):
             code = main(sys.argv[1:])
         sys.exit(code)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
     except Exception as error:
-        if (words := plugins.blamed(error)) is None:
+        if (words := explained(error)) is None:
             raise
         print(f"error: {words}", file=sys.stderr)
         sys.exit(2)
+
+
+def explained(error: Exception) -> str | None:
+    """An error in one line; None for one that is ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'writing'}: {error.strerror or error}"
+    return plugins.blamed(error)

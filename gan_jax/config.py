@@ -7,7 +7,7 @@ value, or the default. Change one with `dataclasses.replace`, which keeps every 
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from gan_jax import cli, options
 from gan_jax.errors import UserError, unknown
@@ -38,6 +38,9 @@ class Config(System, Nets, Optimization, Run):
             raise UserError(
                 f"--pack={self.pack} with --conditional is not allowed: a pack has no one class. Leave one of them out."
             )
+
+
+C = TypeVar("C", bound=Config)
 
 
 def _defaults(preset: Any) -> dict[str, Any]:
@@ -115,8 +118,13 @@ def from_args(args: Sequence[str]) -> Config:
 
     Raises `UserError` for anything that is not allowed.
     """
+    return command_from_args(Config, args)
+
+
+def command_from_args(kind: type[C], args: Sequence[str]) -> C:
+    """`from_args` of a Config with more options."""
     found = cli.parse(
-        Config,
+        kind,
         args,
         prog="python -m gan_jax.train",
         description="Train a GAN on MNIST-sized images. Rerun the same command to resume.",

@@ -1,7 +1,8 @@
 """Steps on many devices: the only file that names `pmap`.
 
 One way for any number of devices: a chunk is always mapped over all of them, over one device at the
-speed of `jit`. The state is replicated in and out, without a leading device axis.
+speed of `jit`. The state is replicated in and out, without a leading device axis. Where the devices are those of
+several processes, each process calls the chunk with a copy on its own, and gets such a one back.
 """
 
 import dataclasses
@@ -41,7 +42,7 @@ def chunk(parts: Parts, length: int, devices: Sequence[jax.Device]) -> Chunk:
     `length` of them, and returns the new state and each step's metrics, of which those past `stop` are to be ignored.
     `parts.axis` must be `AXIS`. The state that was given stays valid: whoever holds it may go on from it.
     """
-    rank = np.arange(len(devices))  # pmap needs one argument to map over
+    rank = np.arange(len(own(devices)))  # pmap needs one argument to map over
 
     def run(state: GanState, data: DeviceData, begin: int, stop: int) -> tuple[GanState, Metrics]:
         whole = is_whole(devices[0], stop - begin, length)
@@ -113,9 +114,15 @@ def needs_known_length(device: jax.Device) -> bool:
     return device.platform != "cpu"
 
 
+def own(devices: Sequence[jax.Device]) -> list[jax.Device]:
+    """Those of this process."""
+    return [device for device in devices if device.process_index == jax.process_index()]
+
+
 def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
-    """A copy on every device. Placed as a chunk returns it, so that the second call finds the first's program."""
-    return jax.device_put(tree, NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec()))
+    """A copy on every device of this process. Placed as a chunk returns it, so that the second call finds the first's
+    program."""  # fmt: skip
+    return jax.device_put(tree, NamedSharding(Mesh(np.asarray(own(devices)), (AXIS,)), PartitionSpec()))
 
 
 def check_divides(parts: Parts, devices: Sequence[jax.Device]) -> None:
@@ -139,8 +146,8 @@ def check_fits(num_bytes: int, devices: Sequence[jax.Device]) -> None:
 
 
 def free_memory(devices: Sequence[jax.Device]) -> float:
-    """Bytes that are left on each device; a CPU's virtual ones share the machine's memory."""
+    """Bytes that are left on each device of this process; a CPU's virtual ones share the machine's memory."""
     if devices[0].platform == "cpu":
-        return available_memory() / len(devices)
-    stats = [device.memory_stats() for device in devices]
+        return available_memory() / len(own(devices))
+    stats = [device.memory_stats() for device in own(devices)]
     return min((s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats if s), default=math.inf)

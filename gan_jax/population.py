@@ -112,6 +112,8 @@ def fit_population(
     """
     configs = tuple(configs)
     _check_alike(configs)
+    if jax.process_count() > 1:
+        raise UserError("a population trains in one process: start one in each, with members of its own.")
     images, labels = images_of(configs[0], images, labels)
     facts = facts_of(images, labels, conditional=configs[0].conditional)
     parts, course = prepare_population(configs, facts)

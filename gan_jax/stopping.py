@@ -60,14 +60,18 @@ def _watch(receiver: int, numbers: list[signal.Signals], act: Callable[[int], ob
 
 
 @contextlib.contextmanager
-def signals() -> Iterator[list[int]]:
-    """The signals received: the steps at hand then end and are saved. A second one ends the process at once."""
+def signals(tell: Callable[[int], object] = lambda number: None) -> Iterator[list[int]]:
+    """The signals received: the steps at hand then end and are saved. A second one ends the process at once.
+
+    `tell` is called with the first one.
+    """
     received: list[int] = []
 
     def receive(number: int) -> None:
         if received:
             end(number)
         received.append(number)
+        tell(number)
         say("stopping: the steps at hand are finished and saved first; once more to stop at once")
 
     with on_signals(receive):

@@ -146,6 +146,12 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
+def arrays_of(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays that `npz_bytes` made a content of."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return dict(file)
+
+
 def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays in an .npz file, which is treated as input that may be wrong: nothing of it is executed.
 

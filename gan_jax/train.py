@@ -10,13 +10,26 @@ cores; `python -m gan_jax.train --help` lists the options. This file only wires 
 
 import dataclasses
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from gan_jax import __version__, cli, config, data, drawing, generate, pictures, plugins, report, workdir
+from gan_jax import (
+    __version__,
+    cli,
+    config,
+    data,
+    drawing,
+    generate,
+    pictures,
+    plugins,
+    processes,
+    report,
+    together,
+    workdir,
+)
 from gan_jax.advice import advice
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
@@ -27,16 +40,30 @@ from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.gan import Gan
 from gan_jax.loading import restored
 from gan_jax.loop import Loop
+from gan_jax.options import options_of
 from gan_jax.parts import Parts, facts_of
 from gan_jax.plan import Plan
+from gan_jax.processes import Job, Processes
 from gan_jax.report import Report
 from gan_jax.stopping import Stopped, signals
 from gan_jax.storage import expanded
 from gan_jax.training import images_of, iterate, prepare
 
 
-def train(config: Config) -> Path:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command(Config, Processes):
+    """Flags of the command."""
+
+    def __post_init__(self) -> None:
+        """Check every one."""
+        super().__post_init__()
+        processes.check(self)
+
+
+def train(config: Config, team: Job | None = None) -> Path:
     """Train, or go on training, as `config` says; returns the run's folder.
+
+    As one process of a `team` each calls it; the first alone has the folder.
 
     Raises `UserError` for what the user can mend, `Diverged` where the numbers stop being finite, `Stopped`
     after a signal.
@@ -47,6 +74,11 @@ def train(config: Config) -> Path:
     note = data.held_out_note(config.dataset)
     facts = facts_of(images, labels, conditional=config.conditional)
     parts, plan = prepare(config, facts)
+    if team is not None:
+        team.check_same({"images": facts.sha256, "devices": jax.local_device_count()})
+        if not team.leads:
+            together.follow(config, parts, plan, images, labels, team)
+            return workdir.path_of(config)
     evaluator = _evaluator(config) if config.eval_every else None
     digest = workdir.digest([config], facts)
     with (
@@ -56,16 +88,20 @@ def train(config: Config) -> Path:
         ) as checkpoints,
     ):
         start = _start(config, parts, plan, facts.num_images, checkpoints)
+        if team is not None:
+            together.share(start)
         workdir.write_config(folder, config, facts)
         report.save_picture(folder / "real.png", drawing.real(config, images))
         _announce(config, start, plan.total, folder, note)
         kept = checkpoints.log(start.step) if start else []
-        with Report(folder, config, plan, start.step if start else 0, kept) as log, signals() as received:
+        tell = team.signalled if team else lambda number: None
+        with Report(folder, config, plan, start.step if start else 0, kept) as log, signals(tell) as received:
             if start is not None:
                 _mend_pictures(log, start)
             try:
                 chunks = iterate(config, parts, plan, images, labels, start)
-                gan = _run(chunks, start, Loop(checkpoints, log, evaluator), received)
+                stops = team.stops if team else bool
+                gan = _run(chunks, start, Loop(checkpoints, log, evaluator), received, stops)
             except Diverged as error:
                 raise Diverged(f"{error}; {_last_good(checkpoints)}") from error
         report.save_picture(folder / "samples.png", gan.grid())
@@ -128,12 +164,18 @@ def _start(config: Config, parts: Parts, plan: Plan, num_images: int, checkpoint
     return gan
 
 
-def _run(chunks: Iterator[Gan], start: Gan | None, loop: Loop, received: list[int]) -> Gan:
+def _run(
+    chunks: Iterator[Gan],
+    start: Gan | None,
+    loop: Loop,
+    received: list[int],
+    stops: Callable[[list[int]], bool],
+) -> Gan:
     """Train to the end; raises Stopped once a signal is received. The last state is saved either way."""
     gan, saved = start, start
     for gan in chunks:
         loop.take(gan)
-        if received:
+        if stops(received):
             break
     assert gan is not None  # a run has one step at least
     loop.read({})
@@ -174,24 +216,27 @@ def _title(config: Config, folder: Path) -> str:
 
 def _announce(config: Config, start: Gan | None, total: int, folder: Path, note: str | None) -> None:
     devices = jax.devices()
+    several = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     verb = f"resuming at step {start.step} of" if start else "training for"
     if note:
         print(note)
     print(
         f"gan_jax {__version__}: {config.preset or config.loss} on {data.dataset_name(config.dataset)}, {verb} "
-        f"{total} step{'s' if total > 1 else ''} on {len(devices)} × {devices[0].device_kind}, in {folder}",
+        f"{total} step{'s' if total > 1 else ''} on {len(devices)} × {devices[0].device_kind}{several}, in {folder}",
         flush=True,
     )
 
 
 def main(args: Sequence[str]) -> int:
     """The command. Returns the exit code: 1 if the run diverged, 128 + the signal if one stopped it."""
-    settings = config.from_args(args)
-    if line := advice(settings):
-        report.warn(line)
-    cli.use_compilation_cache()
+    command = config.command_from_args(Command, args)
+    settings = Config(**{name: getattr(command, name) for name in options_of(Config)})
     try:
-        train(settings)
+        with processes.joined(processes.place_of(command), together.common(settings)) as team:
+            if (team is None or team.leads) and (line := advice(settings)):
+                report.warn(line)
+            cli.use_compilation_cache()
+            train(settings, team)
     except Diverged as error:
         report.error(str(error))
         return 1

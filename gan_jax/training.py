@@ -37,6 +37,8 @@ def fit(
 
     A chunk runs on all devices, while the caller does what it likes with the Gan before; reading `metrics` waits for
     it. Leaving the loop stops the training, and a Gan stays valid after the next one is made. Works in any thread.
+    In several processes (`jax.distributed.initialize`) each calls it with the same arguments, gets the same Gans, and
+    goes through the loop as far as the others do.
 
     Args:
       config: the run; its `workdir` and all that is about files are not used.

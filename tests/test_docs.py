@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax import config
+from gan_jax import config, train
 from gan_jax.config import PRESETS, Config
 from gan_jax.objectives import OBJECTIVES
 
@@ -40,7 +40,7 @@ def test_the_table_of_presets_says_their_values(name: str) -> None:
 
 
 def train_lines() -> list[str]:
-    return re.findall(r"python -m gan_jax\.train (--[^`#&\n]+)", README)
+    return re.findall(r"python -m gan_jax\.train (--[^`'#&\n]+)", README)
 
 
 def test_readme_has_lines_that_train() -> None:
@@ -51,7 +51,7 @@ def test_readme_has_lines_that_train() -> None:
     "line", [line for line in train_lines() if "--help" not in line and "--plugin" not in line]
 )
 def test_its_lines_that_train_are_allowed(line: str) -> None:
-    config.from_args(shlex.split(line))
+    config.command_from_args(train.Command, shlex.split(line))
 
 
 def test_its_own_loss_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
