@@ -5,6 +5,7 @@ speed of `jit`. The state is replicated in and out, without a leading device axi
 several processes, each process calls the chunk with a copy on its own, and gets such a one back.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +17,9 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gan_jax.draws import draw
 from gan_jax.errors import UserError
+from gan_jax.packing import Packed, pack, unpack
 from gan_jax.parts import Parts
 from gan_jax.state import GanState
 from gan_jax.step import Metrics, make_train_step
@@ -26,8 +29,8 @@ AXIS = "devices"
 
 # (images uint8 [N, H, W, C] or points float32 [N, 2], labels int32 [N] or None), on every device.
 DeviceData = tuple[Array, Array | None]
-# (state, data, stop) -> (the state at step `stop` at the latest, each step's metrics, every one [length])
-Chunk = Callable[[GanState, DeviceData, int], tuple[GanState, Metrics]]
+# (state, data, begin, stop) -> (the state at step `stop`, each step's metrics, every one [length])
+Chunk = Callable[[GanState, DeviceData, int, int], tuple[GanState, Metrics]]
 
 Tree = TypeVar("Tree")
 
@@ -35,13 +38,26 @@ Tree = TypeVar("Tree")
 def chunk(parts: Parts, length: int, devices: Sequence[jax.Device]) -> Chunk:
     """Many training steps as one compiled program, the same one for equal arguments.
 
-    `chunk(state, data, stop)` runs steps until `stop` (exclusive), at most `length` of them, and returns the new
-    state and each step's metrics, of which those past `stop` are to be ignored. `parts.axis` must be `AXIS`.
-    The state that was given stays valid: whoever holds it may go on from it.
+    `chunk(state, data, begin, stop)` runs the steps from `begin`, that of the state, until `stop` (exclusive), at most
+    `length` of them, and returns the new state and each step's metrics, of which those past `stop` are to be ignored.
+    `parts.axis` must be `AXIS`. The state that was given stays valid: whoever holds it may go on from it.
     """
-    steps = chunk_program(parts, length, tuple(devices), needs_known_length(devices[0]))
     rank = np.arange(len(own(devices)))  # pmap needs one argument to map over
-    return lambda state, data, stop: steps(rank, state, data, np.int32(stop))
+
+    def run(state: GanState, data: DeviceData, begin: int, stop: int) -> tuple[GanState, Metrics]:
+        whole = is_whole(devices[0], stop - begin, length)
+        return chunk_program(parts, length, tuple(devices), whole)(rank, state, data, np.int32(stop))
+
+    return run
+
+
+def is_whole(device: jax.Device, steps: int, length: int) -> bool:
+    """Whether a chunk of so many steps is for the program that knows that it runs `length`.
+
+    An accelerator asks its host after every step of a loop whose end only the device knows. So whole chunks are a
+    program of their own there, and shorter ones another. On a CPU all chunks are one program.
+    """
+    return steps >= length and needs_known_length(device)
 
 
 @functools.lru_cache(maxsize=32)
@@ -53,6 +69,7 @@ def chunk_program(parts: Parts, length: int, devices: tuple[jax.Device, ...], kn
         del rank
         return steps(state, data, stop)
 
+    # Nothing is donated: the caller may go on from the state, and a donated one that lies elsewhere would warn.
     return jax.pmap(ranked, AXIS, in_axes=(0, None, None, None), out_axes=None, devices=devices)
 
 
@@ -61,28 +78,35 @@ def make_steps(
 ) -> Callable[[GanState, DeviceData, Array], tuple[GanState, Metrics]]:
     """`steps(state, data, stop)`: what `chunk` compiles.
 
-    known_length: whether the loop always runs `length` times, as an accelerator wants it.
+    known_length: whether it runs `length` steps, as an accelerator wants it, or until `stop`, if that comes first.
     """
-    # A run's last, shorter chunk is this same program and not another to compile. On a CPU the loop just ends
-    # earlier. An accelerator would ask the host after every step whether to go on: there the state stands still
-    # past `stop`, a selection that costs a CPU another pass over all weights (15% of a step of `conv`); on
-    # accelerators, which fuse more, it is not measured yet.
     train_step = jax.jit(make_train_step(parts))  # traced once, below
 
     def steps(state: GanState, data: DeviceData, stop: Array) -> tuple[GanState, Metrics]:
-        def step(i: Array, carry: tuple[GanState, Metrics]) -> tuple[GanState, Metrics]:
-            state, log = carry
-            new, metrics = train_step(state, *data)
-            if known_length:
-                new = jax.tree.map(lambda a, b: jnp.where(state.step < stop, a, b), new, state)
-            return new, jax.tree.map(lambda column, x: column.at[i].set(x), log, metrics)
+        begin = state.step
+        order, draws = draw(parts, state.key, state.order, begin, stop, length)
+        at = lambda i: jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), draws)
+        _, shapes = jax.eval_shape(train_step, state, at(0), *data)
 
-        _, shapes = jax.eval_shape(train_step, state, *data)
-        log = jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), shapes)
-        count = length if known_length else jnp.clip(stop - state.step, 0, length)
-        return jax.lax.fori_loop(0, count, step, (state, log))
+        def step(i: Array, packed: Packed) -> Packed:
+            changing, log = unpack(packed, like)
+            new, metrics = train_step(state.replace(step=begin + i, **changing), at(i), *data)
+            row = jnp.stack([metrics[name] for name in shapes])
+            return pack((_changing(new), jax.lax.dynamic_update_index_in_dim(log, row, i, 0)))
+
+        count = length if known_length else jnp.clip(stop - begin, 0, length)
+        like = _changing(state), jnp.zeros((length, len(shapes)), jnp.result_type(*shapes.values()))
+        changing, log = unpack(jax.lax.fori_loop(0, count, step, pack(like)), like)
+        columns = {name: log[:, i] for i, name in enumerate(shapes)}
+        return state.replace(step=begin + count, order=order, **changing), columns
 
     return steps
+
+
+def _changing(state: GanState) -> dict[str, Any]:
+    """What a step changes of the state, besides counting."""
+    still = ("step", "key", "order", "hyperparams")
+    return {f.name: getattr(state, f.name) for f in dataclasses.fields(state) if f.name not in still}
 
 
 def needs_known_length(device: jax.Device) -> bool:

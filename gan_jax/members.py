@@ -73,10 +73,15 @@ def members_chunk(
 
     As many members at a time as fit in the devices' memory, which a program of a single one is compiled to find out.
     """
-    known_length = devices.needs_known_length(some[0])
-    group = _group_size(parts, length, some, members, data) if known_length else 1
-    program = members_program(parts, length, group, tuple(some), known_length)
-    return lambda members, data, begin, stop: program(members, data, np.int32(begin), np.int32(stop))
+    together = devices.needs_known_length(some[0])
+    group = _group_size(parts, length, some, members, data) if together else 1
+
+    def run(members: Members, data: DeviceData, begin: int, stop: int) -> tuple[Members, Metrics]:
+        whole = devices.is_whole(some[0], stop - begin, length)
+        program = members_program(parts, length, group, tuple(some), whole)
+        return program(members, data, np.int32(begin), np.int32(stop))
+
+    return run
 
 
 def _group_size(
@@ -107,7 +112,7 @@ def members_program(
     def one(data: DeviceData, begin: Array, stop: Array, member: Members) -> tuple[Members, Metrics]:
         going = member.diverged < 0
         # Members that share operations share their steps as well: told apart in each, they would sort the data anew.
-        until = stop if known_length else jnp.where(going, stop, begin)
+        until = jnp.where(going, stop, begin) if group == 1 else stop
         new, columns = steps(member.state.replace(step=begin), data, until)
         measured = jnp.arange(length) < stop - begin
         bad = jnp.any(jnp.stack([~jnp.isfinite(x) for x in columns.values()]), 0) & measured

@@ -1,11 +1,10 @@
 """The heart: one update of D and G, and the training step that draws its batch and noise.
 
-`update(state, real, z, key)` is all the arithmetic, with its randomness given; `train_step(state, images, labels)`
-draws batch, z and key as functions of (state.key, state.step) and calls it. Both are pure.
+`update(state, real, z, key)` is all the arithmetic, with its randomness given. `train_step(state, drawn, images,
+labels)` calls it with the batch, z and key that were drawn for it, functions of (state.key, state.step). Both are pure.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -16,13 +15,13 @@ from jax import Array
 
 from gan_jax import axis as over
 from gan_jax import data, penalties
-from gan_jax.draws import draw_z, next_batch
+from gan_jax.draws import Draws, draw_z
 from gan_jax.parts import Parts
 from gan_jax.state import GanState, Params, optimizer
 
 Metrics = dict[str, Array]
 Update = Callable[..., tuple[GanState, Metrics]]
-TrainStep = Callable[[GanState, Array, Array | None], tuple[GanState, Metrics]]
+TrainStep = Callable[[GanState, Draws, Array, Array | None], tuple[GanState, Metrics]]
 
 
 def _apply(
@@ -214,24 +213,19 @@ def _g_key(key: Array, axis: str | None) -> Array:
 
 
 def make_train_step(parts: Parts) -> TrainStep:
-    """`train_step(state, images uint8 [N, H, W, C], labels int32 [N] or None) -> (state, metrics)`.
+    """`train_step(state, drawn, images uint8 [N, H, W, C], labels int32 [N] or None) -> (state, metrics)`.
 
-    In place of images there may be points float32 [N, 2]. Draws everything, then updates. A conditional run needs the
-    labels; others take no notice of them.
+    In place of images there may be points float32 [N, 2]. Takes what `draws.draw` has drawn for this step, then
+    updates. A conditional run needs the labels; others take no notice of them.
     """
     update = make_update(parts)
 
-    def train_step(state: GanState, images: Array, labels: Array | None) -> tuple[GanState, Metrics]:
-        order_key, noise_key = jax.random.split(state.key)
-        z_key, update_key = jax.random.split(jax.random.fold_in(noise_key, state.step))
-        batches = state.step * parts.d_steps + jnp.arange(parts.d_steps)
-        order, index = jax.lax.scan(partial(next_batch, parts, order_key), state.order, batches)
-        z = draw_z(parts, z_key, (parts.d_steps, parts.batch_size))
-        index = over.local(index, parts.axis, dim=1)
+    def train_step(
+        state: GanState, drawn: Draws, images: Array, labels: Array | None
+    ) -> tuple[GanState, Metrics]:
+        z = draw_z(parts, drawn.z_key, (parts.d_steps, parts.batch_size))
+        z, index = (over.local(x, parts.axis, dim=1) for x in (z, drawn.batch))
         classes = None if labels is None or parts.num_classes is None else labels[index]
-        state = state.replace(order=order)
-        return update(
-            state, data.to_float(images[index]), over.local(z, parts.axis, dim=1), update_key, classes
-        )
+        return update(state, data.to_float(images[index]), z, drawn.update_key, classes)
 
     return train_step

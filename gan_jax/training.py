@@ -113,7 +113,7 @@ def _chunks(gan: Gan, chunk: devices.Chunk, images: DeviceData, progress: bool) 
     try:
         while begin < gan.plan.total:
             stop = gan.plan.stop(begin)
-            new, columns = chunk(gan.state, images, stop)
+            new, columns = chunk(gan.state, images, begin, stop)
             if before is not None:
                 _ = before.metrics  # raises Diverged; the device is busy meanwhile
                 _show(bar, before)

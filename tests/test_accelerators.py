@@ -91,7 +91,7 @@ def test_a_single_run_and_a_population_of_one_are_as_many_kernels() -> None:
         for members in (None, 1, 4)
     ]
     assert rows[0]["kernels"] == rows[1]["kernels"] > 10
-    assert rows[0]["branches"] == 1
+    assert rows[0]["branches"] == 0  # an epoch's order is drawn before the loop
     assert rows[2]["flop"] == 4 * rows[0]["flop"]
     assert rows[2]["arguments"] - facts.num_bytes == pytest.approx(
         4 * (rows[1]["arguments"] - facts.num_bytes), rel=0.01

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax import layers
+from gan_jax import convolutions, layers
 
 # Narrow layers, each a single product, and layers of four products, from `NARROW` on.
 SIZES = [(28, 28, 1, 5), (14, 6, 3, 4), (2, 2, 2, 1), (8, 4, 7, 3), (6, 4, 17, 18), (4, 8, 16, 16)]
@@ -46,6 +46,25 @@ def test_layers_are_flaxs_with_flaxs_parameters(
             *(jax.tree.leaves(jax.jit(outputs, static_argnums=0)(n)) for n in (ours, theirs)), strict=True
         ):
             np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
+
+
+@pytest.mark.parametrize(("height", "width", "channels", "features"), SIZES)
+@pytest.mark.parametrize("name", ["conv", "conv_transpose"])
+def test_stock_convolutions_are_the_same_as_matrix_products(
+    name: str, height: int, width: int, channels: int, features: int
+) -> None:
+    # An accelerator's way and a CPU's, with the gradients of first and second order.
+    ways = [getattr(convolutions, f"stock_{name}"), getattr(convolutions, f"{name}_as_products")]
+    x = jax.random.normal(jax.random.key(0), (3, height, width, channels))
+    kernel = jax.random.normal(jax.random.key(1), (4, 4, channels, features)) / (16 * channels) ** 0.5
+
+    def outputs(way):
+        loss = lambda x, kernel: jnp.sum(jnp.sin(way(x, kernel)))
+        first = jax.grad(loss, (0, 1))
+        return way(x, kernel), first(x, kernel), jax.grad(lambda k: jnp.sum(first(x, k)[0] ** 2))(kernel)
+
+    for a, b in zip(*(jax.tree.leaves(jax.jit(outputs, static_argnums=0)(way)) for way in ways), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
 
 
 def test_odd_sizes_are_refused() -> None:

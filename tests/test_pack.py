@@ -109,7 +109,7 @@ def test_one_and_four_devices_agree(small: Small, monkeypatch: pytest.MonkeyPatc
         some = jax.devices()[:count]
         devices.check_divides(parts, some)
         chunk = devices.chunk(parts, 10, some)
-        gan, metrics = chunk(*devices.replicate((gan, (jnp.asarray(IMAGES), None)), some), 10)
+        gan, metrics = chunk(*devices.replicate((gan, (jnp.asarray(IMAGES), None)), some), 0, 10)
         ends.append(to_arrays(gan))
         logs.append(metrics)
     for name, array in ends[0].items():

@@ -13,7 +13,7 @@ from begin import begin
 from gan_jax import devices, state, step
 from gan_jax.config import Config
 from gan_jax.devices import AXIS
-from gan_jax.draws import draw_z, next_batch
+from gan_jax.draws import draw_z, next_batches
 from gan_jax.errors import UserError
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.optimizers import OPTIMIZERS
@@ -38,7 +38,7 @@ def run(config: Config, images: jax.Array, steps: int, count: int = 1, length: i
     rows = []
     for done in range(0, steps, length):
         stop = min(steps, done + length)
-        gan, metrics = chunk(gan, data, stop)
+        gan, metrics = chunk(gan, data, done, stop)
         rows.append({k: np.asarray(v)[: stop - done] for k, v in metrics.items()})
     return gan, {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
 
@@ -47,20 +47,24 @@ def leaves(gan: state.GanState) -> list[np.ndarray]:
     return [np.asarray(x) for x in jax.tree.leaves(gan.replace(key=jax.random.key_data(gan.key)))]
 
 
-def test_every_epoch_shows_every_image_once_in_a_new_order(small: Small) -> None:
+@pytest.mark.parametrize("length", [1, 5, 42])
+def test_every_epoch_shows_every_image_once_in_a_new_order(small: Small, length: int) -> None:
     config = small(batch_size=7, d_steps=3)  # 100 = 14·7 + 2: epochs end within chunks and within steps
     order, seen = jnp.zeros(100, jnp.int32), []
     parts, _ = begin(config)
-    draw = jax.jit(lambda o, b: next_batch(parts, jax.random.key(3), o, b))
-    for batch in range(3 * 14):
-        order, index = draw(order, jnp.int32(batch))
-        seen.append(np.asarray(index))
+    draw = jax.jit(lambda *args: next_batches(parts, jax.random.key(3), *args, length))
+    for batch in range(0, 3 * 14, length):
+        stop = min(batch + length, 3 * 14)
+        order, index = draw(order, jnp.int32(batch), jnp.int32(stop))
+        seen += list(np.asarray(index)[: stop - batch])
     epochs = [np.concatenate(seen[i : i + 14]) for i in (0, 14, 28)]
     for epoch in epochs:
         assert len(np.unique(epoch)) == 98  # 14 full batches, no image twice
     assert (epochs[0] != epochs[1]).any()
     assert (epochs[1] != epochs[2]).any()
     assert len(np.unique(np.concatenate(epochs))) == 100  # what is dropped changes from epoch to epoch
+    # The order that is kept is that of the last batch drawn, and not of one that only the length has room for.
+    np.testing.assert_array_equal(order[:98], epochs[2])
 
 
 @pytest.mark.parametrize("z_distribution", ["normal", "uniform"])
@@ -228,13 +232,30 @@ def test_a_run_traces_and_compiles_its_step_once(
         parts, gan = begin(small(z_dim=7), images.shape[1:], len(images), AXIS)  # of no other test
         chunk = devices.chunk(parts, 5, some)
         gan, data = devices.replicate((gan, (images, None)), some)
-        gan, _ = jax.block_until_ready(chunk(gan, data, 5))
+        gan, _ = jax.block_until_ready(chunk(gan, data, 0, 5))
         assert compiled  # else the event has another name, and what follows could not fail
         compiled.clear()
-        for stop in (10, 15, 17):  # the last one is short
-            gan, _ = jax.block_until_ready(chunk(gan, data, stop))
+        for begin_, stop in ((5, 10), (10, 15), (15, 17)):  # the last one is short
+            gan, _ = jax.block_until_ready(chunk(gan, data, begin_, stop))
     assert not compiled
     assert len(traced) == 1
+
+
+def test_a_state_that_lies_elsewhere_is_taken_without_a_warning_and_kept(
+    small: Small, images: jax.Array
+) -> None:
+    # A donated argument that must be moved first warns in `pmap`, and warnings are errors here. So nothing is donated.
+    config = small(ema=0.9)
+    some = jax.devices()[:2]
+    parts, gan = begin(config, images.shape[1:], len(images), AXIS)
+    data = jax.device_put((images, None), jax.devices()[3])
+    chunk = devices.chunk(parts, 7, some)
+    before = leaves(gan)
+    for elsewhere in (gan, jax.device_put(gan, jax.devices()[3]), devices.replicate(gan, jax.devices())):
+        new, _ = jax.block_until_ready(chunk(elsewhere, data, 0, 7))
+        assert int(new.step) == 7
+        for a, b in zip(leaves(elsewhere), before, strict=True):  # a donated one would have been deleted
+            np.testing.assert_array_equal(a, b)
 
 
 def test_seeds_differ_and_repeat(small: Small, images: jax.Array) -> None:

@@ -82,11 +82,14 @@ def count(options: Options) -> int:
         said = row["fails"] if "fails" in row else f"{row['kernels']} kernels, {row['compile_s']:.0f} s"
         print(f"{program.key}: {said}", flush=True)
         if not options.check:
-            versions = {"jax": jax.__version__}
-            every = {**known["programs"], **rows}
+            figures = {
+                "versions": {"jax": jax.__version__},
+                "programs": {**known["programs"], **rows},
+                "before": known["before"],
+            }
             out.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(out, json.dumps({"versions": versions, "programs": every}, indent=1) + "\n")
-            write_atomically(out.with_suffix(".md"), report.page(versions, every))
+            write_atomically(out, json.dumps(figures, indent=1) + "\n")
+            write_atomically(out.with_suffix(".md"), report.page(**figures))
     found = report.worse(known["programs"], rows, options.tolerance) if options.check else []
     for line in found:
         error(line)
@@ -104,10 +107,11 @@ def _row(program: Program, target: targets.Target) -> dict[str, Any]:
 
 def _read(path: Path, *, needed: bool) -> dict[str, Any]:
     if not path.exists() and not needed:
-        return {"programs": {}}
+        return {"programs": {}, "before": {}}
     try:
         found = json.loads(path.read_bytes())
-        return {"versions": dict(found["versions"]), "programs": dict(found["programs"])}
+        named = {name: dict(found[name]) for name in ("versions", "programs")}
+        return named | {"before": dict(found.get("before", {}))}
     except OSError as problem:
         raise UserError(f"--out={path} cannot be read ({problem.strerror}).") from problem
     except (ValueError, KeyError, TypeError):

@@ -29,8 +29,8 @@ its members at once, shared out over the chips; a single run shares out its batc
 the single run's.
 
 - A kernel is an instruction of the optimized loop's body: a fusion, a library call, a copy. Apart stand the branches,
-  whose one inside, drawing an epoch's order, is taken once an epoch; the single numbers of a TPU's scalar unit; and the
-  transfers between a TPU's memories, which run beside the kernels.
+  what is inside of which is not counted; the single numbers of a TPU's scalar unit; and the transfers between a TPU's
+  memories, which run beside the kernels.
 - Main memory is what kernels read from it and write to it. A TPU keeps what it can in the memory on the chip, for all
   steps of a chunk; that is not counted.
 - Arguments hold the data set as well, 47 MB of MNIST; "a GAN" is all the rest, over the GANs on a chip.
@@ -41,8 +41,9 @@ the single run's.
 """
 
 
-def page(versions: Mapping[str, str], rows: Rows) -> str:
-    """All tables, one for each target, as Markdown."""
+def page(versions: Mapping[str, str], programs: Rows, before: Rows) -> str:
+    """All tables, one for each target, as Markdown; `before`: of another version of the code, to compare with."""
+    rows = programs
     lines = ["# Compiled for accelerators", "", _INTRODUCTION, f"JAX {versions['jax']}.", ""]
     for target in dict.fromkeys(key.split(", ")[0] for key in rows):
         lines += [f"## {target}", "", f"| {' | '.join(_HEADINGS)} |", f"|{'---|' * len(_HEADINGS)}"]
@@ -50,7 +51,24 @@ def page(versions: Mapping[str, str], rows: Rows) -> str:
             if key.split(", ")[0] == target:
                 lines.append(f"| {' | '.join(_cells(key, row, rows))} |")
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join(lines + _compared(rows, before))
+
+
+def _compared(rows: Rows, before: Rows) -> list[str]:
+    """Kernels and bytes, before and after, of the programs that were counted twice."""
+    same = [key for key, row in rows.items() if before.get(key) == row]
+    both = [
+        key
+        for key in before
+        if "kernels" in before[key] and "kernels" in rows.get(key, {}) and key not in same
+    ]
+    lines = ["## Before and after", "", "| program | kernels | main memory, MB |", "|---|---|---|"]
+    for key in both:
+        old, new = before[key], rows[key]
+        moved = f"{_mb(old['bytes_accessed'])} → {_mb(new['bytes_accessed'])}"
+        lines.append(f"| {key} | {old['kernels']} → {new['kernels']} | {moved} |")
+    stale = [f"Not counted again, and above as before: {'; '.join(same)}.", ""] if same else []
+    return [*lines, "", *stale] if both else stale
 
 
 def _cells(key: str, row: Mapping[str, Any], rows: Rows) -> list[str]:

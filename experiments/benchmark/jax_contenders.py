@@ -62,8 +62,8 @@ def gan_jax(config: dict[str, Any], images: np.ndarray, device: str) -> Contende
         nonlocal gan, done
         unread = None
         for _ in range(0, steps, length):
+            gan, metrics = chunk(gan, on_device, done, done + length)
             done += length
-            gan, metrics = chunk(gan, on_device, done)
             jax.block_until_ready(unread)
             unread = metrics
         jax.block_until_ready((gan, metrics))
