@@ -56,6 +56,12 @@ def record(folder: Path, step: int, warn: Callable[[str], object]) -> None:
         write_atomically(path, json.dumps([*before, {"from_step": step, **here}], indent=1) + "\n")
 
 
+def begun(folder: Path) -> int:
+    """The step at which the run in this folder began: 0, or that of a member taken out of its population."""
+    entries = _read(folder / "environment.json")
+    return int(entries[0]["from_step"]) if entries and type(entries[0]["from_step"]) is int else 0
+
+
 def differences(there: Environment, here: Environment) -> list[str]:
     """What is not the same, in words."""
     return [

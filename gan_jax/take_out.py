@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gan_jax import cli, config, data, plugins, report, workdir
+from gan_jax import cli, config, data, environment, plugins, report, workdir
 from gan_jax.checkpoint import Checkpoints, Step
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -64,6 +64,7 @@ def take_out(
             new.mkdir()
             workdir.write_config(new, gan.config, record.facts)
             (new / "metrics.jsonl").write_text(_log(folder, gan, member))
+            environment.record(new, gan.step, lambda text: None)
             with Checkpoints(new / "checkpoints", write=True) as checkpoints:
                 checkpoints.save(to_arrays(gan.state), gan.step)
             new.rename(out)

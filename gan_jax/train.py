@@ -102,7 +102,7 @@ def train(config: Config, team: Job | None = None) -> Path:
         tell = team.signalled if team else lambda number: None
         with Report(folder, config, plan, start.step if start else 0, kept) as log, signals(tell) as received:
             if start is not None:
-                _mend_pictures(log, start)
+                _mend_pictures(log, start, environment.begun(folder))
             try:
                 chunks = iterate(config, parts, plan, images, labels, start)
                 stops = team.stops if team else bool
@@ -193,13 +193,13 @@ def _run(
     return gan
 
 
-def _mend_pictures(log: Report, start: Gan) -> None:
-    """Draw the grid of the run's last step again where it is missing or damaged; say which others are."""
+def _mend_pictures(log: Report, start: Gan, begun: int) -> None:
+    """Draw the grid of the run's last step again where it is missing or damaged; say which others since `begun` are."""
     lost = log.lost_samples()
     for row in lost:
         if row["step"] == start.step:
             log.samples(row, drawing.painting(start, drawing.sketch(start)))
-    if others := [row["step"] for row in lost if row["step"] != start.step]:
+    if others := [row["step"] for row in lost if begun < row["step"] != start.step]:
         log.lose(
             f"{len(others)} grids in samples/ are missing or damaged, the first of step {others[0]}: they cannot be "
             "drawn again"
