@@ -168,29 +168,38 @@ def _verdict(a: str, b: str, found: Difference, less: bool) -> str:
 
 
 def plot_curves(entries: Mapping[str, Scored], path: Path, title: str) -> None:
-    """Both losses of each system over the steps, as a mean with a band from the least to the greatest seed."""
+    """Both losses over the steps, as a mean with a band from the least to the greatest seed; a panel a system.
+
+    The losses of two systems have nothing in common, and scales that would flatten each other's curves.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    columns = min(len(entries), 4)
+    rows = -(-len(entries) // columns)
+    figure = Figure(figsize=(3.2 * columns + 0.6, 2.6 * rows + 0.8), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    for axes, name, label in zip(
-        figure.subplots(2, 1, sharex=True), ("d_loss", "g_loss"), ("D loss", "G loss"), strict=True
-    ):
-        for system, entry in entries.items():
-            steps = [row["step"] for row in entry.rows]
-            values = np.array([row[name] for row in entry.rows], np.float64).reshape(len(steps), -1)
-            alive = values[:, ~np.isnan(values[-1])] if len(steps) else values
-            if not alive.size:
-                continue
-            [line] = axes.plot(steps, alive.mean(1), label=system, linewidth=1)
-            axes.fill_between(
-                steps, alive.min(1), alive.max(1), alpha=0.2, color=line.get_color(), linewidth=0
-            )
-        axes.set_ylabel(label)
+    all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in all_axes[len(entries) :]:
+        axes.set_axis_off()
+    for axes, (system, entry) in zip(all_axes, entries.items(), strict=False):
+        axes.set_title(system, fontsize=10)
+        axes.set_xlabel("step", fontsize=9)
+        axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(
-        loc="lower right", bbox_to_anchor=(1, 1), ncols=len(entries), fontsize=9, frameon=False
-    )
-    figure.axes[-1].set_xlabel("step")
+        _draw_losses(axes, entry)
+        if axes.lines:
+            axes.legend(fontsize=8)
     with replacing(path) as new:
         figure.savefig(new, dpi=120, format="png")
+
+
+def _draw_losses(axes: Any, entry: Scored) -> None:
+    """Of the members that are alive at the end."""
+    steps = [row["step"] for row in entry.rows]
+    for name, label in (("d_loss", "D loss"), ("g_loss", "G loss")):
+        values = np.array([row[name] for row in entry.rows], np.float64).reshape(len(steps), -1)
+        alive = values[:, ~np.isnan(values[-1])] if len(steps) else values
+        if not alive.size:
+            continue
+        [line] = axes.plot(steps, alive.mean(1), label=label, linewidth=1)
+        axes.fill_between(steps, alive.min(1), alive.max(1), alpha=0.2, color=line.get_color(), linewidth=0)
