@@ -266,7 +266,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         sys.exit(code)
     except Exception as error:
         _end_quietly()
-        if (words := explained(error) or _memory_words(error)) is None:
+        if (words := explained(error)) is None:
             raise
         print(f"error: {words}", file=sys.stderr)
         sys.exit(2)
@@ -278,4 +278,4 @@ def explained(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError):
         return f"{error.filename or 'writing'}: {error.strerror or error}"
-    return plugins.blamed(error)
+    return plugins.blamed(error) or _memory_words(error)

@@ -110,12 +110,8 @@ def _answer(job: Job, act: Callable[[Options, Callable[[str], object]], object])
         act(Options(**job.options), warnings.append)
     except Stopped as stopped:
         raise Interrupted(str(stopped)) from None
-    except UserError as error:
-        return Answer(_told(error), warnings)
-    except OSError as error:
-        return Answer(_told(f"{error.filename or 'writing'}: {error.strerror or error}"), warnings)
     except Exception as error:
-        if (words := plugins.blamed(error)) is None:
+        if (words := cli.explained(error)) is None:
             raise
         return Answer(_told(words), warnings)
     return Answer(None, warnings)
