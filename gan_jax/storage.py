@@ -168,11 +168,9 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.n
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise Damaged("it holds a single array, and no archive of named ones")
-            wanted = [
-                e.file_size
-                for e in zipfile.ZipFile(stream).infolist()
-                if names is None or e.filename[:-4] in names
-            ]
+            assert file.zip is not None
+            entries = file.zip.infolist()
+            wanted = [e.file_size for e in entries if names is None or e.filename[:-4] in names]
             if sum(wanted) > available_memory():  # of a few kilobytes, perhaps
                 raise Damaged(f"its arrays take {sum(wanted) / 1e9:.1f} GB, more than the memory has left")
             found = {name: file[name] for name in file.files if names is None or name in names}
