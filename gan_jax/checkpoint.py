@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from unittest import mock
 
 import jax
 import numpy as np
@@ -238,6 +237,8 @@ def _by_itself() -> Iterator[None]:
     context.asynchronous.create_directories_asynchronously = False
     with context, contextlib.ExitStack() as stack:
         if jax.process_count() > 1:
+            from unittest import mock
+
             from orbax.checkpoint.experimental.v1._src.saving import execution
 
             # It asks all processes for their folder, whichever are active, and would wait for ever.

@@ -45,14 +45,15 @@ def record(folder: Path, step: int, warn: Callable[[str], object]) -> None:
     """Keep in a run's folder what it goes on with from `step`; `warn` is told where that is another one."""
     path, here = folder / "environment.json", environment()
     before = _read(path)
-    if before and (differing := differences(before[-1], here)):
+    differing = differences(before[-1], here) if before else []
+    if differing:
         warn(
             f"this run was made with {', '.join(differing)}: its numbers may differ, by rounding, from those that it "
             "would have had."
         )
     if step and not before:
         warn(f"{path} is missing or damaged: what the run was made with before step {step} is unknown.")
-    if not before or differences(before[-1], here):
+    if not before or differing:
         write_atomically(path, json.dumps([*before, {"from_step": step, **here}], indent=1) + "\n")
 
 

@@ -16,9 +16,8 @@ from gan_jax.devices import free_memory
 from gan_jax.errors import UserError
 from gan_jax.parts import Parts
 
-SMALL = (
-    1000  # a batch whose inputs take less than this fraction of the memory is not looked at, which costs time
-)
+# A batch whose inputs take less than this fraction of the memory is not looked at, which costs time.
+SMALL = 1000
 
 
 def check_step_fits(config: Config, parts: Parts, devices: Sequence[jax.Device]) -> None:

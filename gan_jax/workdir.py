@@ -23,15 +23,16 @@ from gan_jax.provenance import Used
 from gan_jax.storage import content_of, expanded, locked, write_atomically
 
 FOLDERS = ("checkpoints", "samples")
-FILES: tuple[str, ...] = (
+FILES = (
     "metrics.jsonl",
     "environment.json",
     "status.json",
     "real.png",
     "losses.png",
     "samples.png",
+    "evaluation.json",
+    "evaluation.png",
 )
-FILES += ("evaluation.json", "evaluation.png")
 LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 
 
