@@ -7,7 +7,7 @@ from gan_jax.config import Config
 from gan_jax.errors import UserError
 
 MOST_UPDATES = 2**31 - 1  # updates: what an int32 counts
-# In a chunk: a signal waits for its end, and its metrics are in the device's memory.
+# In a chunk: its metrics are in the device's memory, and on an accelerator a signal waits for its end.
 MOST_STEPS = 10_000
 
 

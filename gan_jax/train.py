@@ -104,7 +104,8 @@ def train(config: Config, team: Job | None = None) -> Path:
             if start is not None:
                 _mend_pictures(log, start, environment.begun(folder))
             try:
-                chunks = iterate(config, parts, plan, images, labels, start)
+                asked = lambda: bool(received)
+                chunks = iterate(config, parts, plan, images, labels, start, asked=asked)
                 stops = team.stops if team else bool
                 gan = _run(chunks, start, Loop(checkpoints, log, evaluator, status), received, stops)
             except Diverged as error:

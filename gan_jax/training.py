@@ -6,7 +6,7 @@ gan.grid()
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from gan_jax.errors import UserError
 from gan_jax.gan import Gan, Log
 from gan_jax.options import options_of
 from gan_jax.parts import Facts, Parts, build, facts_of
+from gan_jax.pieces import Pieces
 from gan_jax.plan import Plan, plan
 from gan_jax.state import GanState
 from gan_jax.step_memory import check_step_fits
@@ -67,14 +68,18 @@ def iterate(
     labels: np.ndarray | None,
     start: Gan | None,
     progress: bool = False,
+    asked: Callable[[], bool] = lambda: False,
 ) -> Iterator[Gan]:
-    """`fit`, of the parts and the course that `prepare` gave for these images and labels."""
+    """`fit`, of the parts and the course that `prepare` gave for these images and labels.
+
+    asked: whether somebody wants it to stop. A chunk of slow steps then ends early, and its Gan is the last.
+    """
     some = jax.devices()
-    chunk = devices.chunk(parts, course.length, some)
+    pieces = Pieces(devices.chunk(parts, course.length, some), some, asked)
     begin = _begin(config, parts, course, len(images), start)
     on_device = jnp.asarray(labels, jnp.int32) if labels is not None and config.conditional else None
     placed = replicate((jnp.asarray(images), on_device), some)
-    return _chunks(Gan(config, parts, replicate(begin, some), course), chunk, placed, progress)
+    return _chunks(Gan(config, parts, replicate(begin, some), course), pieces, placed, progress)
 
 
 def images_of(
@@ -104,7 +109,7 @@ def prepare(config: Config, facts: Facts) -> tuple[Parts, Plan]:
     return parts, course
 
 
-def _chunks(gan: Gan, chunk: devices.Chunk, images: DeviceData, progress: bool) -> Iterator[Gan]:
+def _chunks(gan: Gan, pieces: Pieces, images: DeviceData, progress: bool) -> Iterator[Gan]:
     from tqdm.auto import tqdm
 
     begin, before, bar = gan.step, None, None
@@ -112,8 +117,7 @@ def _chunks(gan: Gan, chunk: devices.Chunk, images: DeviceData, progress: bool) 
         bar = tqdm(total=gan.plan.total, initial=begin, unit="step", dynamic_ncols=True)
     try:
         while begin < gan.plan.total:
-            stop = gan.plan.stop(begin)
-            new, columns = chunk(gan.state, images, begin, stop)
+            new, columns, stop = pieces.run(gan.state, images, begin, gan.plan.stop(begin))
             if before is not None:
                 _ = before.metrics  # raises Diverged; the device is busy meanwhile
                 _show(bar, before)

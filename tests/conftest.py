@@ -90,6 +90,12 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
+@pytest.fixture(autouse=True)
+def goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that fails in this process does not end it, and so must not silence what comes after."""
+    monkeypatch.setattr(cli, "_end_quietly", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def mnist(cache_home: Path) -> np.ndarray:
     """MNIST's train images, uint8 [60000, 28, 28, 1]."""

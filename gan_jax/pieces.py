@@ -1,0 +1,48 @@
+"""Chunks of slow steps in pieces, so that whoever asks a run to stop waits for seconds, however long its chunks are."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from gan_jax.devices import Chunk, DeviceData, needs_known_length
+from gan_jax.state import GanState
+from gan_jax.step import Metrics
+
+SECONDS = 5.0  # that a piece may take
+
+
+class Pieces:
+    """Runs the chunks of a run, each in pieces of about `SECONDS` where it takes longer.
+
+    The pieces of a chunk give the bits of the whole. An accelerator runs chunks whole: its loops have known lengths,
+    and `plan.MOST_STEPS` take it seconds. So do several processes, which would have to agree on each piece.
+    """
+
+    def __init__(self, chunk: Chunk, devices: Sequence[jax.Device], asked: Callable[[], bool]) -> None:
+        """asked: whether somebody wants the run to stop; a chunk that is being cut then ends early."""
+        self._chunk, self._asked = chunk, asked
+        whole = needs_known_length(devices[0]) or jax.process_count() > 1
+        self._most: float = np.inf if whole else 1
+        self._compiled = False
+
+    def run(self, state: GanState, data: DeviceData, begin: int, stop: int) -> tuple[GanState, Metrics, int]:
+        """(the state after the chunk, what its steps measured, the step it ended at: `stop` unless somebody asked)."""
+        found: list[Metrics] = []
+        at = begin
+        while at < stop and not (found and self._asked()):
+            length = int(min(stop - at, self._most))
+            start = time.perf_counter()
+            state, columns = self._chunk(state, data, at, at + length)
+            if length == stop - begin:
+                return state, columns, stop  # not waited for
+            found.append({name: np.asarray(x)[:length] for name, x in columns.items()})
+            self._learn(length, time.perf_counter() - start)
+            at += length
+        return state, {name: np.concatenate([each[name] for each in found]) for name in found[0]}, at
+
+    def _learn(self, steps: int, seconds: float) -> None:
+        if self._compiled:  # the first piece's time is the compiler's
+            self._most = max(1, steps * SECONDS / seconds)
+        self._compiled = True

@@ -1,0 +1,93 @@
+"""Chunks of slow steps run in pieces, and a run that is asked to stop ends after one."""
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import gan_jax
+from gan_jax import pieces, train
+from gan_jax.config import Config
+from gan_jax.pieces import Pieces
+from gan_jax.state import to_arrays
+from gan_jax.stopping import Stopped
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (70, 16, 16, 3), np.uint8)
+Small = Callable[..., Config]
+Bits = dict[str, np.ndarray]
+
+
+def trained(config: Config) -> tuple[list[dict[str, float]], Bits]:
+    chunks = list(gan_jax.fit(config, IMAGES))
+    return [gan.metrics for gan in chunks], to_arrays(chunks[-1].state)
+
+
+def assert_same(one: Bits, other: Bits) -> None:
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 1e9])
+def test_the_pieces_of_a_chunk_give_the_bits_of_the_whole(
+    small: Small, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(steps=15, log_every=5, ema=0.9)
+    with monkeypatch.context() as patch:
+        patch.setattr(pieces, "needs_known_length", lambda device: True)  # an accelerator's chunks are whole
+        metrics, state = trained(config)
+    monkeypatch.setattr(pieces, "SECONDS", seconds)
+    cut_metrics, cut_state = trained(config)
+    assert cut_metrics == metrics
+    assert_same(cut_state, state)
+
+
+def test_a_piece_is_as_long_as_its_steps_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, lengths = [0.0], []
+
+    def chunk(state: int, data: None, begin: int, stop: int) -> tuple[int, dict[str, np.ndarray]]:
+        lengths.append(stop - begin)
+        clock[0] += 30.0 * (begin == 0) + 0.5 * (stop - begin)  # compiling takes 30 s
+        return state, {"d_loss": np.arange(begin, begin + 40)}
+
+    monkeypatch.setattr(pieces.time, "perf_counter", lambda: clock[0])
+    run = Pieces(chunk, jax.devices(), lambda: False).run
+    _, columns, stop = run(0, None, 0, 25)
+    assert lengths == [1, 1, 10, 10, 3]
+    assert (stop, list(columns["d_loss"])) == (25, list(range(25)))
+    lengths.clear()
+    run(0, None, 25, 32)
+    assert lengths == [7]
+
+
+def test_a_run_that_is_stopped_within_a_chunk_goes_on_to_the_same_bits(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "own.npz", images=IMAGES)
+    monkeypatch.setattr(pieces, "SECONDS", 1e-9)  # a step a piece
+    settings = {"steps": 12, "log_every": 12, "dataset": str(tmp_path / "own.npz")}
+    whole, cut = (small(**settings, workdir=str(tmp_path / name)) for name in ("whole", "cut"))
+    train.train(whole)
+
+    class Received(list[int]):
+        """Signal 15 arrives when a piece's end is looked at for the second time."""
+
+        def __bool__(self) -> bool:
+            self.append(15)
+            return len(self) > 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "signals", lambda tell: contextlib.nullcontext(Received()))
+        with pytest.raises(Stopped, match=r"Stopped at step 2 of 12"):
+            train.train(cut)
+    train.train(cut)
+    states = [to_arrays(gan_jax.load(path).state) for path in (whole.workdir, cut.workdir)]
+    assert_same(*states)
+    steps = [
+        json.loads(line)["step"] for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert steps == [2, 12]
