@@ -19,7 +19,10 @@ Schedule = Callable[[Array], Array]
 
 def adam(learning_rate: Array, beta1: Array, beta2: Array) -> optax.GradientTransformation:
     """Kingma & Ba 2015, algorithm 1."""
-    return optax.adam(learning_rate, beta1, beta2, eps=1e-8)
+    # optax.adam to the bit. There it is the rate that is negated, of a population in a kernel of its own.
+    return optax.chain(
+        optax.scale_by_adam(beta1, beta2, eps=1e-8), optax.scale(learning_rate), optax.scale(-1.0)
+    )
 
 
 def adamw(learning_rate: Array, beta1: Array, beta2: Array) -> optax.GradientTransformation:

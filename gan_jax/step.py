@@ -187,6 +187,7 @@ def make_update(parts: Parts) -> Update:
     def update(
         state: GanState, real: Array, z: Array, key: Array, labels: Array | None = None
     ) -> tuple[GanState, Metrics]:
+        state = _counted(parts, state)
         keys = jax.random.split(key, parts.d_steps)
         batches = (real, z, keys, labels)
         state, _ = jax.lax.scan(d_only, state, jax.tree.map(lambda x: x[:-1], batches))
@@ -205,6 +206,19 @@ def make_update(parts: Parts) -> Update:
         return state, d_metrics | g_metrics
 
     return update
+
+
+def _counted(parts: Parts, state: GanState) -> GanState:
+    """The same state, with the count of G's Adam taken from D's, which it equals where a step updates each net once.
+
+    What corrects the moments' bias depends on it, and is then a kernel of an accelerator's step for both and not each.
+    """
+    g, d = state.g_opt, state.d_opt
+    if parts.d_steps > 1 or any(
+        type(x) is not tuple or not isinstance(x[0], optax.ScaleByAdamState) for x in (g, d)
+    ):
+        return state
+    return state.replace(g_opt=(g[0]._replace(count=d[0].count), *g[1:]))
 
 
 def _g_key(key: Array, axis: str | None) -> Array:
