@@ -90,6 +90,13 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
+@pytest.fixture(scope="module", autouse=True)
+def programs_dropped() -> Iterator[None]:
+    """Each compiled program takes memory maps, of which Linux gives a process 65,530: a session's are too many."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that fails in this process does not end it, and so must not silence what comes after."""
