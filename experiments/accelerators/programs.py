@@ -68,6 +68,8 @@ def measure(program: Program, target: Target, facts: Facts = MNIST) -> dict[str,
         "bytes_accessed": int(loop.bytes),
         "flop": flop(program.config, facts) * each / split,
     }
+    if analysis := compiled.cost_analysis():  # compiled for a GPU there is none
+        found["bytes_by_xla"] = int(analysis["bytes accessed"])
     return found | _roofline(found, target, program.config.dtype)
 
 

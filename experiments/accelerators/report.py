@@ -18,6 +18,7 @@ _HEADINGS = (
     "branches",
     "scalars, transfers",
     "main memory, MB",
+    "XLA's bytes, MB",
     "MFLOP",
     "exchanged",
     "at least, µs: by bandwidth, by peak",
@@ -32,7 +33,8 @@ the single run's.
   what is inside of which is not counted; the single numbers of a TPU's scalar unit; and the transfers between a TPU's
   memories, which run beside the kernels.
 - Main memory is what kernels read from it and write to it. A TPU keeps what it can in the memory on the chip, for all
-  steps of a chunk; that is not counted.
+  steps of a chunk; that is not counted. XLA's bytes are its own count of the whole program with one pass through each
+  loop: of all that instructions take and give, in whatever memory.
 - Arguments hold the data set as well, 47 MB of MNIST; "a GAN" is all the rest, over the GANs on a chip.
 - The last column is an estimate: the time in which main memory could be read, and products computed, at the rates that
   the chip's maker gives. Small kernels take longer, a few microseconds each to start.
@@ -91,6 +93,7 @@ def _cells(key: str, row: Mapping[str, Any], rows: Rows) -> list[str]:
         str(row["branches"]),
         f"{row.get('scalar', 0)}, {row.get('transfer', 0)}",
         _mb(row["bytes_accessed"]),
+        _mb(row["bytes_by_xla"]) if "bytes_by_xla" in row else "",
         f"{row['flop'] / 1e6:,.0f}",
         collectives.replace(" × , ", " ×, "),
         f"{row['us_by_bandwidth']:,.1f}, {row['us_by_peak']:,.1f}" if "us_by_peak" in row else "",
