@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -29,7 +30,7 @@ class Pieces:
 
     def run(self, state: GanState, data: DeviceData, begin: int, stop: int) -> tuple[GanState, Metrics, int]:
         """(the state after the chunk, what its steps measured, the step it ended at: `stop` unless somebody asked)."""
-        found: list[Metrics] = []
+        found: list[dict[str, Any]] = []
         at = begin
         while at < stop and not (found and self._asked()):
             length = int(min(stop - at, self._most))
