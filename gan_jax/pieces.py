@@ -41,7 +41,8 @@ class Pieces:
             found.append({name: np.asarray(x)[:length] for name, x in columns.items()})
             self._learn(length, time.perf_counter() - start)
             at += length
-        return state, {name: np.concatenate([each[name] for each in found]) for name in found[0]}, at
+        joined: dict[str, Any] = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+        return state, joined, at
 
     def _learn(self, steps: int, seconds: float) -> None:
         if self._compiled:  # the first piece's time is the compiler's
