@@ -10,6 +10,7 @@ from gan_jax.errors import nearest
 COMMANDS = {
     "train": "train a GAN, or go on training",
     "sample": "draw images from a run",
+    "film": "make a film of a run's training",
     "evaluate": "judge a run's samples, or any program's",
     "compare": "compare systems over seeds, with their spread",
     "take_out": "make a run of its own of a population's member",

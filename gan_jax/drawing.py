@@ -35,10 +35,17 @@ class Sketch(NamedTuple):
     scores: Array | None
 
 
-def sketch(gan: "Gan", num: int | None = None, seed: int | None = None, label: int | None = None) -> Sketch:
+def sketch(
+    gan: "Gan",
+    num: int | None = None,
+    seed: int | None = None,
+    label: int | None = None,
+    truncation: float | None = None,
+) -> Sketch:
     """The samples of a picture; by default those of the run's own pictures."""
     num = generate.grid_size(gan.parts) if num is None else num
-    z, labels = gan.latents(num, gan.config.seed if seed is None else seed), gan.classes(num, label)
+    z = gan.latents(num, gan.config.seed if seed is None else seed, truncation)
+    labels = gan.classes(num, label)
     inputs = generate.batches(z, labels)
     drawn = [generate.generate(gan.parts, gan.state.sampling_variables, *batch) for batch in inputs]
     scores = None
@@ -51,11 +58,12 @@ def sketch(gan: "Gan", num: int | None = None, seed: int | None = None, label: i
     return Sketch(drawn, num, labels, scores)
 
 
-def painting(gan: "Gan", drawn: Sketch) -> Painting:
-    """Waits for what was drawn; paints it when it is called."""
+def painting(gan: "Gan", drawn: Sketch, columns: int | None = None) -> Painting:
+    """Waits for what was drawn; paints it when it is called, images in so many columns, or in those that suit."""
     samples = np.concatenate(jax.device_get(drawn.batches))[: drawn.num]
     if drawn.scores is None:
-        return partial(pictures.grid, *generate.arranged(gan.parts, samples, drawn.labels))
+        images, suiting = generate.arranged(gan.parts, samples, drawn.labels)
+        return partial(pictures.grid, images, columns or suiting)
     labels = None if drawn.labels is None else np.asarray(drawn.labels)
     scores = np.asarray(drawn.scores)
     return partial(plane.picture, samples, labels, scores=scores, mixture=MIXTURES.get(gan.config.dataset))

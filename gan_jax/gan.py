@@ -13,7 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from PIL import Image
 
-from gan_jax import data, drawing, generate
+from gan_jax import data, drawing, generate, paths, pictures
 from gan_jax.config import Config
 from gan_jax.errors import Diverged, UserError
 from gan_jax.options import COUNT, SEED, converted
@@ -82,24 +82,69 @@ class Gan:
         seed: int = 0,
         label: int | None = None,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+        *,
+        truncation: float | None = None,
     ) -> np.ndarray:
         """Images uint8 [num, H, W, C], those that `gan_jax.sample --seed` draws; the first ones do not depend on `num`.
 
         Of a GAN of points they are points float32 [num, 2], here and below.
 
         label: the class of all, for a conditional GAN; by default every class in turn. progress: wraps the loop over
-        batches, as tqdm does. Raises `UserError` for numbers that are not allowed.
+        batches, as tqdm does. truncation: see `paths.truncated`. Raises `UserError` for numbers that are not allowed.
         """
-        z = self.latents(num, seed)
+        z = self.latents(num, seed, truncation)
         return self.draw(z, self.classes(num, label), progress)
 
-    def latents(self, num: int, seed: int = 0) -> Array:
+    def latents(self, num: int, seed: int = 0, truncation: float | None = None) -> Array:
         """The noise [num, z_dim] of `sample`."""
         converted("num", num, COUNT)
         converted("seed", seed, SEED)
         if num > MOST_IMAGES:
             raise UserError(f"--num={num} is not allowed: it must be from 1 to {MOST_IMAGES}.")
-        return generate.latents(self.parts, seed, num)
+        z = generate.latents(self.parts, seed, num)
+        return z if truncation is None else paths.truncated(self.parts, z, truncation)
+
+    def interpolate(
+        self,
+        num: int = 8,
+        steps: int = 10,
+        seed: int = 0,
+        label: int | None = None,
+        *,
+        truncation: float | None = None,
+    ) -> np.ndarray:
+        """Images uint8 [num, steps, H, W, C]: `num` ways from one latent to another, each within one class.
+
+        Gaussian noise goes along the sphere, since a straight way would leave what the generator knows: see
+        `paths.between`. Raises `UserError` for numbers that are not allowed.
+        """
+        converted("steps", steps, COUNT)
+        z = paths.lines(self.parts, np.asarray(self.latents(2 * num, seed, truncation)), steps)
+        labels = self.classes(num, label)
+        images = self.draw(z.reshape(num * steps, -1), None if labels is None else np.repeat(labels, steps))
+        return images.reshape(num, steps, *self.parts.image_shape)
+
+    def walk(
+        self,
+        num: int = 16,
+        stops: int = 4,
+        steps: int = 20,
+        seed: int = 0,
+        label: int | None = None,
+        *,
+        truncation: float | None = None,
+    ) -> np.ndarray:
+        """The frames uint8 [stops·steps, num, H, W, C] of a film without an end: `num` images change side by side.
+
+        Each goes from latent to latent as in `interpolate`, within its class, and from the last stop to the first.
+        """
+        converted("stops", stops, COUNT)
+        converted("steps", steps, COUNT)
+        z = np.asarray(self.latents(stops * num, seed, truncation)).reshape(stops, num, -1)
+        z = paths.loop(self.parts, z, steps)
+        labels = self.classes(num, label)
+        images = self.draw(z.reshape(len(z) * num, -1), None if labels is None else np.tile(labels, len(z)))
+        return images.reshape(*z.shape[:2], *self.parts.image_shape)
 
     def classes(self, num: int, label: int | None = None) -> Array | None:
         """The labels [num] of `sample`; None unless the GAN is conditional."""
@@ -155,13 +200,23 @@ class Gan:
         variables = {"params": self.state.d_params, **self.state.d_stats}
         return _apply(self.parts.discriminator, variables, self.parts.packed(x), _int32(labels))
 
-    def grid(self, num: int | None = None, seed: int | None = None, label: int | None = None) -> Image.Image:
+    def grid(
+        self,
+        num: int | None = None,
+        seed: int | None = None,
+        label: int | None = None,
+        *,
+        columns: int | None = None,
+        scale: int = 1,
+        truncation: float | None = None,
+    ) -> Image.Image:
         """Samples as one picture, a class in each row if the GAN is conditional; a notebook shows it.
 
         By default that of the run itself: 64 images, or 8 of each class, of the run's own seed. Of a GAN of points it
-        is the plane, with D's score behind 512 points; see `plane.picture`.
+        is the plane, with D's score behind 512 points; see `plane.picture`. scale: a pixel's width and height.
         """
-        return drawing.painting(self, drawing.sketch(self, num, seed, label))()
+        drawn = drawing.sketch(self, num, seed, label, truncation)
+        return pictures.enlarged(drawing.painting(self, drawn, columns)(), scale)
 
     def _checked_z(self, z: ArrayLike, labels: ArrayLike | None) -> Array:
         z = jnp.asarray(z)

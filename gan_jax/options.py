@@ -135,6 +135,19 @@ OR_OFF = real("0 (off) or greater", lambda x: x >= 0)
 DECAY = real("at least 0 and below 1", lambda x: 0 <= x < 1)
 
 
+SCALE = whole(1, 64)
+MOST_IN_A_ROW = 1000
+
+
+def _grid(value: Any) -> tuple[int, int]:
+    parts = map(int, value.lower().split("x")) if isinstance(value, str) else value
+    rows, columns = (whole(1, MOST_IN_A_ROW).convert(x) for x in parts)
+    return rows, columns
+
+
+GRID = Rule(f"ROWSxCOLUMNS, as in 4x8, each from 1 to {MOST_IN_A_ROW}", _grid, metavar="RxC")
+
+
 def _checkpoint(value: Any) -> Any:
     return value if value == "best" else whole(0, 2**31 - 1).convert(value)
 

@@ -13,6 +13,7 @@ from PIL import Image
 from gan_jax.storage import content_of
 
 GAP = 2  # pixels between the images of a mosaic
+SLIDE = 720  # pixels of a picture on a slide
 FEW_ROWS = 30  # of a log, whose points are marked: one alone makes no line
 
 
@@ -35,6 +36,31 @@ def grid(images: np.ndarray, columns: int | None = None) -> Image.Image:
     """A mosaic of uint8 images [N, H, W, 1 or 3], which a notebook shows; ⌈√N⌉ columns unless given."""
     picture = mosaic(images, columns)
     return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+
+
+def enlarged(picture: Image.Image, scale: int) -> Image.Image:
+    """Each pixel as a square of scale × scale: crisp where a viewer's own enlargement blurs."""
+    if scale == 1:
+        return picture
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+
+
+def slide_scale(picture: Image.Image) -> int:
+    """The scale by which a picture comes nearest to the pixels that a slide has for it."""
+    return max(1, round(SLIDE / max(picture.size)))
+
+
+FILMS = {".gif": "GIF", ".webp": "WEBP"}  # ending -> Pillow's name for what it stands for
+
+
+def write_film(path: Path, kind: str, frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> None:
+    """A film that starts over and over, as a GIF or a WebP without loss; grey frames stay exact in both.
+
+    frames: of one size. milliseconds: how long each is shown; a GIF knows tens of them.
+    """
+    exact = {"lossless": True, "method": 2} if kind == "WEBP" else {}
+    first, *rest = frames
+    first.save(path, kind, save_all=True, append_images=rest, duration=list(milliseconds), loop=0, **exact)
 
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -51,6 +51,12 @@ def save_picture(path: Path, picture: Image.Image) -> None:
         picture.save(new, "PNG")
 
 
+def save_film(path: Path, frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> None:
+    """Write it as its ending says; see `pictures.write_film`."""
+    with replacing(path) as new:
+        pictures.write_film(new, pictures.FILMS[path.suffix], frames, milliseconds)
+
+
 class Report:
     """Everything that a training run writes for people, in `folder`.
 
@@ -140,7 +146,7 @@ class Report:
         return [row for row in self.rows if not pictures.whole(self._sample(row))]
 
     def _sample(self, row: LogRow) -> Path:
-        return self._folder / "samples" / f"sample_{row['epoch']:04}_{row.get('batch', 0):06}.png"
+        return self._folder / "samples" / sample_name(row)
 
     def _check_painted(self, *, wait: bool = True) -> None:
         """Raise what went wrong on the painter's thread: a full disk must not pass unnoticed."""
@@ -148,6 +154,11 @@ class Report:
         self._painted = [future for future in self._painted if future not in done]
         for future in done:
             future.result()
+
+
+def sample_name(row: LogRow) -> str:
+    """The file of the grid that was drawn after a row's chunk; names are in the order of the steps."""
+    return f"sample_{row['epoch']:04}_{row.get('batch', 0):06}.png"
 
 
 def read_rows(path: Path, stop: int) -> list[LogRow]:

@@ -32,6 +32,7 @@ FILES = (
     "samples.png",
     "evaluation.json",
     "evaluation.png",
+    "film.gif",
 )
 LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 

@@ -458,9 +458,14 @@ def test_interpolations_keep_the_noise_in_its_distribution(
     run = subjects.JudgedRun(
         make_run(tmp_path / "run"), checkpoint=None, given=evaluate.Options(workdir=("run",))
     )
-    drawn = []
-    monkeypatch.setattr(Gan, "draw", lambda self, z, labels: drawn.append(np.asarray(z)))
-    run.interpolations(0)
+    drawn: list[np.ndarray] = []
+
+    def draw(self: Gan, z: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        drawn.append(z)
+        return np.zeros((len(z), 28, 28, 1), np.uint8)
+
+    monkeypatch.setattr(Gan, "draw", draw)
+    assert run.interpolations(0).shape == (subjects.PATHS * picture.COLUMNS, 28, 28, 1)
     z = drawn[0].reshape(subjects.PATHS, -1, run.gan.parts.z_dim)
     latents = np.asarray(run.gan.latents(2 * subjects.PATHS, 0))
     np.testing.assert_allclose(z[:, 0], latents[: subjects.PATHS], atol=1e-6)

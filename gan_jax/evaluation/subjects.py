@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import data, report, workdir
@@ -106,18 +105,8 @@ class JudgedRun:
 
     def interpolations(self, seed: int) -> np.ndarray:
         """`PATHS` rows of images between two latents each, the noise of each step distributed as in training."""
-        z = self.gan.latents(2 * PATHS, seed)
-        start, end = z[:PATHS, None], z[PATHS:, None]
-        share = jnp.linspace(0.0, 1.0, picture.COLUMNS)[None, :, None]
-        if self.gan.config.z_distribution == "normal":
-            # Half-way along the straight line Gaussian noise is shorter than any that the generator has seen.
-            z = jnp.cos(share * jnp.pi / 2) * start + jnp.sin(share * jnp.pi / 2) * end
-        else:
-            z = (1 - share) * start + share * end
-        labels = self.gan.classes(PATHS)
-        if labels is not None:  # a path stays within one class
-            labels = jnp.repeat(labels, picture.COLUMNS)
-        return self.gan.draw(z.reshape(PATHS * picture.COLUMNS, -1), labels)
+        images = self.gan.interpolate(PATHS, picture.COLUMNS, seed)
+        return images.reshape(-1, *images.shape[2:])
 
     def curve(self, evaluator: Evaluator, floor: float) -> picture.Curve:
         """The Fréchet distance over training: out of the log, or else of the checkpoints there are.
