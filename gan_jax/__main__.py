@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "train a GAN, or go on training",
     "sample": "draw images from a run",
     "film": "make a film of a run's training",
+    "explore": "a page with sliders over a run's generator",
     "evaluate": "judge a run's samples, or any program's",
     "compare": "compare systems over seeds, with their spread",
     "take_out": "make a run of its own of a population's member",

@@ -14,6 +14,7 @@ from gan_jax.storage import content_of
 
 GAP = 2  # pixels between the images of a mosaic
 SLIDE = 720  # pixels of a picture on a slide
+SCORES, NORMS = "D's mean score (½: cannot tell)", "norm of the gradient"  # titles of curves
 FEW_ROWS = 30  # of a log, whose points are marked: one alone makes no line
 
 
@@ -85,6 +86,16 @@ def whole(path: Path) -> bool:
     return False
 
 
+def panels(rows: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, str]]]:
+    """What a log's curves are: the title of each panel, and the columns in it with what each is called."""
+    last = rows[-1] if rows else {}
+    names = {"d_loss": "D loss", "g_loss": "G loss"}
+    names |= {name: name.replace("_", " ") for name in last if name.endswith("_penalty")}
+    found = [("loss", names), (SCORES, {"real_score": "on real", "fake_score": "on generated"})]
+    norms = {"d_gradient_norm": "of D", "g_gradient_norm": "of G"}
+    return found + ([(NORMS, norms)] if norms.keys() <= last.keys() else [])
+
+
 def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     """Both losses, the penalties, and D's mean score on real and fake, over the steps of a run, as a PNG.
 
@@ -96,30 +107,26 @@ def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     steps = [row["step"] for row in rows]
-    last = rows[-1] if rows else {}
-    names = {"d_loss": "D loss", "g_loss": "G loss"}
-    names |= {name: name.replace("_", " ") for name in last if name.endswith("_penalty")}
-    judged = {"real_score": "on real", "fake_score": "on generated"}
-    norms = {"d_gradient_norm": "of D", "g_gradient_norm": "of G"}
-    panels = [("loss", names), ("D's mean score (½: cannot tell)", judged)]
-    panels += [("norm of the gradient", norms)] if norms.keys() <= last.keys() else []
+    drawn = panels(rows)
     marker = "." if len(rows) < FEW_ROWS else None
-    figure = Figure(figsize=(9, 3 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(9, 3 * len(drawn)), layout="constrained")
     figure.suptitle(textwrap.fill(title, 90, break_on_hyphens=False), fontsize=11)
-    found = figure.subplots(len(panels), 1, sharex=True)
-    for axes, (words, shown) in zip(found, panels, strict=True):
+    found = figure.subplots(len(drawn), 1, sharex=True)
+    for axes, (words, shown) in zip(found, drawn, strict=True):
         columns = {label: [row.get(name, math.nan) for row in rows] for name, label in shown.items()}
         for label, values in columns.items():
             axes.plot(steps, values, label=label, linewidth=1, marker=marker)
-        if shown is judged:
+        if words == SCORES:
             axes.axhline(0.5, color="grey", linestyle="--", linewidth=1)
-        if shown is norms and any(value > 0 for values in columns.values() for value in values):
+        if words == NORMS and any(value > 0 for values in columns.values() for value in values):
             axes.set_yscale("log")  # what vanishes does so by powers of ten
         else:
             low, high = limits(np.array(list(columns.values())))
-            drawn = [0.5] if shown is judged else []
+            middle = [0.5] if words == SCORES else []
             if low is not None and high is not None:
-                axes.set_ylim(min([low, *(x - 0.02 for x in drawn)]), max([high, *(x + 0.02 for x in drawn)]))
+                axes.set_ylim(
+                    min([low, *(x - 0.02 for x in middle)]), max([high, *(x + 0.02 for x in middle)])
+                )
         # Above the axes, where it hides no curve.
         axes.legend(
             loc="lower right",

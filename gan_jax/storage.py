@@ -74,7 +74,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         new.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def target(out: str, endings: Mapping[str, str]) -> Path:
+def target(out: str, endings: Mapping[str, str], flag: str = "out") -> Path:
     """The file that --out names, ~ expanded; to be checked before any work. `endings` -> what each stands for.
 
     Raises:
@@ -82,14 +82,14 @@ def target(out: str, endings: Mapping[str, str]) -> Path:
     """
     path = expanded(out)
     if path.is_dir():
-        raise UserError(f"--out={out} is a folder: give a file in it.")
+        raise UserError(f"--{flag}={out} is a folder: give a file in it.")
     if path.suffix not in endings:
         allowed = " or ".join(f"{ending} ({words})" for ending, words in endings.items())
-        raise UserError(f"--out={out} is not allowed: it must end in {allowed}.")
+        raise UserError(f"--{flag}={out} is not allowed: it must end in {allowed}.")
     if not (folder := path.absolute().parent).is_dir():
-        raise UserError(f"--out={out} cannot be written: there is no folder {folder}.")
+        raise UserError(f"--{flag}={out} cannot be written: there is no folder {folder}.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"--out={out} cannot be written: {folder} allows no new files.")
+        raise UserError(f"--{flag}={out} cannot be written: {folder} allows no new files.")
     return path
 
 

@@ -17,7 +17,17 @@ from gan_jax.config import Config
 
 Main = Callable[..., subprocess.CompletedProcess[str]]
 
-COMMANDS = ("train", "sample", "film", "evaluate", "compare", "take_out", "human_eval", "train_classifier")
+COMMANDS = (
+    "train",
+    "sample",
+    "film",
+    "explore",
+    "evaluate",
+    "compare",
+    "take_out",
+    "human_eval",
+    "train_classifier",
+)
 
 
 @pytest.fixture
@@ -72,7 +82,10 @@ def test_a_commands_help_is_its_own_by_either_name(name: str, main: Main) -> Non
         ("Evaluate", "Did you mean evaluate?"),
         ("human-evals", "Did you mean human_eval?"),
         ("--loss=hinge", "Allowed: train, "),
-        ("quit", "Allowed: train, sample, film, evaluate, compare, take_out, human_eval, train_classifier."),
+        (
+            "quit",
+            "Allowed: train, sample, film, explore, evaluate, compare, take_out, human_eval, train_classifier.",
+        ),
     ],
 )
 def test_an_unknown_command_is_one_line_with_the_nearest(name: str, hint: str, main: Main) -> None:
