@@ -96,6 +96,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, gans: dict[str, Gan]) -> Pa
             scores = {"real_score": 0.7, "fake_score": 0.3} if step > 2 else {}
             report.log({**row, "d_loss": float(step), "g_loss": 1.0, **scores})
             report.samples(row, lambda: gan.grid())
+    with (folder / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 6, "epoch": 2, "d_loss": NaN, "g_loss": 1.0}\n')  # damage
     return folder
 
 
@@ -341,6 +343,9 @@ def test_the_exported_page_by_keyboard_alone(browser: Browser, folder: Path, in_
         browser.run("return [...now.z]"), browser.run("return [...samples[1].z]"), atol=1e-5
     )
     assert browser.run("return $('class').control.value") == "1"
+    browser.press(*["\ue014"] * 2)
+    assert browser.run("return $('class').control.selectedOptions[0].text") == "mixed"
+    np.testing.assert_allclose(browser.run("return [...now.shares]"), [0.02, 0.98, 0], atol=1e-6)
     # By class, of the same noise.
     browser.run("$('class').control.focus()")
     browser.press("2")

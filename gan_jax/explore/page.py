@@ -126,7 +126,7 @@ def _curves(rows: Sequence[report.LogRow]) -> list[dict[str, Any]]:
     )
     curves = []
     for title, names in pictures.panels(rows):
-        values = {label: [row.get(name) for row in rows] for name, label in names.items()}
+        values = {label: [_finite(row.get(name)) for row in rows] for name, label in names.items()}
         low, high = pictures.limits(np.array(list(values.values()), np.float64))
         middle = 0.5 if title == pictures.SCORES else None
         if low is not None and high is not None:
@@ -142,3 +142,8 @@ def _curves(rows: Sequence[report.LogRow]) -> list[dict[str, Any]]:
                 }
             )
     return curves
+
+
+def _finite(value: float | None) -> float | None:
+    """A number of a log; None for what JSON cannot hold, as a damaged log may."""
+    return value if value is not None and np.isfinite(value) else None

@@ -72,8 +72,7 @@ function show(next) {
   $("score").firstElementChild.style.width = `${100 * Math.min(Math.max(score, 0), 1)}%`;
   $("said").textContent = written(score, 2);
   directions.forEach((direction, i) => setSlider(sliders[i], dot(now.z, direction)));
-  const label = now.shares.indexOf(1);
-  if (facts.classes && $("class").control.value !== String(label)) $("class").control.value = String(label);
+  if (facts.classes) $("class").control.value = now.shares.indexOf(1);
 }
 
 function setSlider(slider, value) {
@@ -172,6 +171,7 @@ function makeClasses() {
   $("class").hidden = false;
   const select = $("class").querySelector("select");
   for (let k = 0; k < facts.classes; k++) select.append(new Option(k));
+  select.append(Object.assign(new Option("mixed", -1), { disabled: true })); // on the way from one class to another
   select.addEventListener("change", () => {
     const shares = only(Number(select.value));
     if (walk) walk = { ...walk, from: { ...walk.from, shares }, to: { ...walk.to, shares } };
