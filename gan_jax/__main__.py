@@ -12,6 +12,7 @@ COMMANDS = {
     "sample": "draw images from a run",
     "film": "make a film of a run's training",
     "explore": "a page with sliders over a run's generator",
+    "export": "a generator as an ONNX file",
     "evaluate": "judge a run's samples, or any program's",
     "compare": "compare systems over seeds, with their spread",
     "take_out": "make a run of its own of a population's member",

@@ -17,63 +17,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from lively import NETS, make_gan
 
 import gan_jax
-from gan_jax import paths
+from gan_jax import paths, plain_layers
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
 from gan_jax.errors import UserError
-from gan_jax.explore import layers, server
+from gan_jax.explore import server
 from gan_jax.explore.page import ASSETS, page
 from gan_jax.gan import Gan
-from gan_jax.parts import Facts, build
-from gan_jax.plan import plan
+from gan_jax.parts import Facts
 from gan_jax.report import Report
-from gan_jax.state import hyperparams, init, to_arrays
+from gan_jax.state import to_arrays
 from gan_jax.workdir import write_config
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Small = Callable[..., Config]
-
-# In turn what each net has that others lack: packs, uniform noise, raw scores; classes, colour, a shape that is no
-# square, spectral norm, BatchNorm; an mlp with classes, and scores of differences.
-NETS = {
-    "mlp": ((8, 8, 1), {"pack": 2, "z_distribution": "uniform", "loss": "least_squares"}),
-    "conv_small": (
-        (8, 12, 3),
-        {"model": "conv_small", "conditional": True, "spectral_norm": True, "ema": 0.9},
-    ),
-    "classes": ((8, 8, 1), {"conditional": True, "loss": "wasserstein", "spectral_norm": True}),
-}
-
-
-def lively(like: Any) -> Any:
-    """A state of these shapes, with all that training may change at random: statistics, scales, biases, too."""
-    rng = np.random.default_rng(0)
-
-    def made(path: Any, leaf: jax.ShapeDtypeStruct) -> Any:
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.key(0)
-        name = re.findall(r"\w+", jax.tree_util.keystr(path))[-1]
-        if name == "kernel":
-            numbers = rng.normal(0, 1.5 / np.sqrt(np.prod(leaf.shape[:-1])), leaf.shape)
-        elif name in ("var", "scale"):
-            numbers = rng.uniform(0.5, 2.0, leaf.shape)
-        else:
-            numbers = rng.normal(0, 0.3, leaf.shape)
-        return jnp.asarray(numbers, leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(made, like)
-
-
-def make_gan(name: str) -> Gan:
-    shape, fields = NETS[name]
-    config = Config(
-        **{"model": "mlp", "spectral_norm": False, "ema": 0.0, "batch_size": 16, "z_dim": 8, **fields}
-    )
-    parts, course = build(config, shape, 3), plan(config, 64)
-    numbers = hyperparams(config, course.total)
-    return Gan(config, parts, lively(jax.eval_shape(lambda: init(parts, numbers, 0, 64))), course)
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +68,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, gans: dict[str, Gan]) -> Pa
 def test_directions_are_the_principal_ones_of_the_first_layers_outputs(
     gans: dict[str, Gan], name: str
 ) -> None:
-    first, *_ = layers.of_generator(gans[name])
-    found = layers.directions(first, 4)
+    first, *_ = plain_layers.of_generator(gans[name])
+    found = plain_layers.directions(first, 4)
     np.testing.assert_allclose(found @ found.T, np.eye(4), atol=1e-5)
     # GANSpace's way, from samples: the layer's outputs along its principal axes.
     z = np.random.default_rng(0).normal(size=(20_000, 8))
@@ -123,7 +83,7 @@ def test_other_nets_points_and_weights_beyond_float16_are_refused(
 ) -> None:
     gan = gans["mlp"]
     other = dataclasses.replace(gan, parts=dataclasses.replace(gan.parts, generator=gan.parts.discriminator))
-    with pytest.raises(UserError, match="the page runs the nets of --model=mlp, conv and conv_small"):
+    with pytest.raises(UserError, match="only the nets of --model=mlp, conv and conv_small run without JAX"):
         page(other)
     huge = jax.tree.map(lambda x: x * 1e6, gan.state.g_params)
     with pytest.raises(UserError, match="beyond"):

@@ -22,6 +22,7 @@ COMMANDS = (
     "sample",
     "film",
     "explore",
+    "export",
     "evaluate",
     "compare",
     "take_out",
@@ -84,7 +85,7 @@ def test_a_commands_help_is_its_own_by_either_name(name: str, main: Main) -> Non
         ("--loss=hinge", "Allowed: train, "),
         (
             "quit",
-            "Allowed: train, sample, film, explore, evaluate, compare, take_out, human_eval, train_classifier.",
+            "Allowed: train, sample, film, explore, export, evaluate, compare, take_out, human_eval, train_classifier.",
         ),
     ],
 )

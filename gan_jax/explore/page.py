@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import data, film, pictures, report
+from gan_jax import data, film, pictures, plain_layers, report
 from gan_jax.errors import UserError
-from gan_jax.explore import layers
-from gan_jax.explore.layers import Layer
 from gan_jax.gan import Gan
+from gan_jax.plain_layers import Layer
 from gan_jax.storage import content_of
 
 ASSETS = Path(__file__).parent.parent / "assets" / "explore"
@@ -48,8 +47,7 @@ def page(gan: Gan, folder: Path | None = None, warn: Callable[[str], object] = r
 def _facts(gan: Gan, folder: Path | None, warn: Callable[[str], object]) -> dict[str, Any]:
     if data.are_points(gan.parts.image_shape):
         raise UserError("the page is for images, and this run makes points.")
-    layers.check_known(gan)
-    config, generator = gan.config, layers.of_generator(gan)
+    config, generator = gan.config, plain_layers.of_generator(gan)
     classes = gan.classes(SAMPLES)
     rows = [] if folder is None else report.read_rows(folder / "metrics.jsonl", gan.step)
     return {
@@ -60,8 +58,8 @@ def _facts(gan: Gan, folder: Path | None, warn: Callable[[str], object]) -> dict
         "classes": gan.parts.num_classes or 0,
         "pack": gan.parts.pack,
         "generator": [_layer(layer) for layer in generator],
-        "discriminator": [_layer(layer) for layer in layers.of_discriminator(gan)],
-        "directions": _floats(layers.directions(generator[0], DIRECTIONS)),
+        "discriminator": [_layer(layer) for layer in plain_layers.of_discriminator(gan)],
+        "directions": _floats(plain_layers.directions(generator[0], DIRECTIONS)),
         "samples": _floats(gan.latents(SAMPLES, config.seed)),
         "labels": None if classes is None else np.asarray(classes).tolist(),
         "scores": _scores(gan),

@@ -1,4 +1,4 @@
-// The nets of a GAN in plain JavaScript: what gan_jax/explore/layers.py makes of them, layer by layer.
+// The nets of a GAN in plain JavaScript: what gan_jax/plain_layers.py makes of them, layer by layer.
 // Numbers lie as in NumPy, the last axis first: an image [H, W, C] is H·W·C numbers, a kernel [4, 4, C, F] 16·C·F.
 "use strict";
 

@@ -1,4 +1,4 @@
-"""A GAN's nets as plain layers, all that the few lines of a browser's arithmetic need: assets/explore/nets.js.
+"""A GAN's nets as plain layers, for what runs them without JAX: assets/explore/nets.js, and ONNX files.
 
 What is constant once a net is trained is folded into its products: BatchNorm, spectral norm, a class's embedding, the
 projection on it. A layer is then a product, a bias, which may be another for each class, and a slope below 0.
@@ -50,12 +50,13 @@ def check_known(gan: Gan) -> None:
     pair = (type(gan.parts.generator), type(gan.parts.discriminator))
     if pair not in ((MLPGenerator, MLPDiscriminator), (ConvGenerator, ConvDiscriminator)):
         raise UserError(
-            f"the page runs the nets of --model=mlp, conv and conv_small, and not those of {gan.config.model}."
+            f"only the nets of --model=mlp, conv and conv_small run without JAX, and not those of {gan.config.model}."
         )
 
 
 def of_generator(gan: Gan) -> list[Layer]:
-    """From noise [z_dim] to the numbers of an image [H, W, C], before its tanh."""
+    """From noise [z_dim] to the numbers of an image [H, W, C], before its tanh. Raises `UserError` as `check_known`."""
+    check_known(gan)
     variables: Any = jax.device_get(gan.state.sampling_variables)
     params, (height, width, _) = variables["params"], gan.parts.image_shape
     first = _by_class(_plain(params["Dense_0"]), params.get("label"))
