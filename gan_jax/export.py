@@ -86,16 +86,20 @@ def _draw(graph: _Graph, layers: Sequence[plain_layers.Layer], shape: Sequence[i
     """The nodes that make `images` of `z` and `labels`."""
     weight, node = graph.weight, graph.node
     x, wide = "z", False  # wide: x is [N, C, H, W], as ONNX has images
-    for kind, (kernel, biases), slope, height, width in layers:
+    around: dict[str, Any] = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
+    for kind, (kernel, biases, gains), slope, height, width in layers:
         if kind == "dense":
-            bias = weight(biases[0]) if len(biases) == 1 else node("Gather", weight(biases), "labels")
-            x = node("Add", node("MatMul", x, weight(kernel)), bias)
+            x = node("MatMul", x, weight(kernel))
         else:
             if not wide:
                 x = node("Reshape", x, weight(np.array([-1, height, width, kernel.shape[2]])))
                 x, wide = node("Transpose", x, perm=[0, 3, 1, 2]), True
-            around: dict[str, Any] = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
-            x = node("ConvTranspose", x, weight(kernel.transpose(2, 3, 0, 1)), weight(biases[0]), **around)
+            x = node("ConvTranspose", x, weight(kernel.transpose(2, 3, 0, 1)), **around)
+        for operation, table in (("Mul", gains), ("Add", biases)):
+            if table is not None:
+                rows = table[..., None, None] if wide else table
+                row = weight(rows[0]) if len(rows) == 1 else node("Gather", weight(rows), "labels")
+                x = node(operation, x, row)
         if slope != plain_layers.LINEAR:
             x = node("LeakyRelu", x, alpha=slope)
     x = (

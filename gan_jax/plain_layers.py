@@ -1,7 +1,7 @@
 """A GAN's nets as plain layers, for what runs them without JAX: assets/explore/nets.js, and ONNX files.
 
 What is constant once a net is trained is folded into its products: BatchNorm, spectral norm, a class's embedding, the
-projection on it. A layer is then a product, a bias, which may be another for each class, and a slope below 0.
+projection on it. A layer is then a product, a gain and a bias, which may be others for each class, and a slope below 0.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,11 @@ Tree = Mapping[str, Any]
 
 
 class Affine(NamedTuple):
-    """A kernel float32 [..., C, F], and biases [classes or 1, F]."""
+    """A kernel float32 [..., C, F], and biases [classes or 1, F]; before these come gains [classes, F], if any."""
 
     kernel: np.ndarray
     biases: np.ndarray
+    gains: np.ndarray | None = None
 
 
 class Layer(NamedTuple):
@@ -64,11 +65,11 @@ def of_generator(gan: Gan) -> list[Layer]:
     if isinstance(gan.parts.generator, MLPGenerator):
         return [Layer("dense", first, LEAK), Layer("dense", second, LINEAR)]
     third, last = (_flipped(_plain(params[f"StridedConvTranspose_{i}"])) for i in (0, 1))
-    norms = [(params[name], variables["batch_stats"][name]) for name in (f"BatchNorm_{i}" for i in range(3))]
+    normed = [_normed(x, variables, i) for i, x in enumerate((first, second, third))]
     return [
-        Layer("dense", _normed(first, *norms[0]), RELU),
-        Layer("dense", _normed(second, *norms[1]), RELU),
-        Layer("up", _normed(third, *norms[2]), RELU, height // 4, width // 4),
+        Layer("dense", normed[0], RELU),
+        Layer("dense", normed[1], RELU),
+        Layer("up", normed[2], RELU, height // 4, width // 4),
         Layer("up", last, LINEAR, height // 2, width // 2),
     ]
 
@@ -103,7 +104,9 @@ def directions(first: Layer, num: int) -> np.ndarray:
     and alike they are also what a principal component analysis of the layer's outputs finds from samples, as GANSpace
     does, Härkönen 2020.
     """
-    found: np.ndarray = np.linalg.svd(first.affine.kernel, full_matrices=False)[0].T[:num]
+    kernel, _, gains = first.affine
+    weights = kernel if gains is None else kernel * gains.mean(0)  # of what the classes have in common
+    found: np.ndarray = np.linalg.svd(weights, full_matrices=False)[0].T[:num]
     strongest = np.take_along_axis(found, np.abs(found).argmax(1)[:, None], 1)
     return found * np.sign(strongest)  # which of both ways is right is for nobody to say
 
@@ -126,11 +129,26 @@ def _by_class(affine: Affine, label: Tree | None) -> Affine:
     return Affine(noise, affine.biases + embedding @ rest)
 
 
-def _normed(affine: Affine, norm: Tree, stats: Tree) -> Affine:
-    """The product and the BatchNorm after it, as one."""
-    scale = np.asarray(norm["scale"]) / np.sqrt(np.asarray(stats["var"]) + nn.BatchNorm.epsilon)
-    return Affine(affine.kernel * scale, (affine.biases - stats["mean"]) * scale + norm["bias"])
+def _normed(affine: Affine, variables: Tree, i: int) -> Affine:
+    """The product and the i-th BatchNorm, which is after it, as one."""
+    params, stats = variables["params"], variables["batch_stats"]
+    if (name := f"BatchNorm_{i}") in params:
+        scale = params[name]["scale"] * _inverse_deviation(stats[name])
+        return Affine(
+            affine.kernel * scale, (affine.biases - stats[name]["mean"]) * scale + params[name]["bias"]
+        )
+    own, stats = (
+        params[f"Class{name}"],
+        stats[f"Class{name}"]["BatchNorm_0"],
+    )  # a class has its own scale and bias
+    scale = _inverse_deviation(stats)
+    shift = (affine.biases - stats["mean"]) * scale
+    return Affine(affine.kernel * scale, shift * own["scale"] + own["bias"], np.asarray(own["scale"]))
+
+
+def _inverse_deviation(stats: Tree) -> np.ndarray:
+    return 1 / np.sqrt(np.asarray(stats["var"]) + nn.BatchNorm.epsilon)
 
 
 def _flipped(affine: Affine) -> Affine:
-    return Affine(affine.kernel[::-1, ::-1], affine.biases)
+    return affine._replace(kernel=affine.kernel[::-1, ::-1])

@@ -73,9 +73,10 @@ def test_directions_are_the_principal_ones_of_the_first_layers_outputs(
     np.testing.assert_allclose(found @ found.T, np.eye(4), atol=1e-5)
     # GANSpace's way, from samples: the layer's outputs along its principal axes.
     z = np.random.default_rng(0).normal(size=(20_000, 8))
-    outputs = z @ first.affine.kernel
-    variances = np.linalg.eigvalsh(np.cov(outputs.T))[::-1][:4]
-    np.testing.assert_allclose(((found @ first.affine.kernel) ** 2).sum(1), variances, rtol=0.05)
+    kernel, _, gains = first.affine
+    weights = kernel if gains is None else kernel * gains.mean(0)
+    variances = np.linalg.eigvalsh(np.cov((z @ weights).T))[::-1][:4]
+    np.testing.assert_allclose(((found @ weights) ** 2).sum(1), variances, rtol=0.05)
 
 
 def test_other_nets_points_and_weights_beyond_float16_are_refused(

@@ -83,6 +83,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
         "slope": layer.slope,
         "kernel": base64.b64encode(kernel.tobytes()).decode(),
         "biases": _floats(layer.affine.biases),
+        "gains": None if layer.affine.gains is None else _floats(layer.affine.gains),
     }
 
 

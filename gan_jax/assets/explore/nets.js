@@ -68,21 +68,32 @@ function makeLayer(layer) {
     ...layer,
     kernel: halvesOf(layer.kernel),
     biases: floatsOf(layer.biases),
+    gains: layer.gains && floatsOf(layer.gains),
     output: new Float32Array(pixels * layer.features),
   };
+}
+
+// Of a table [classes or 1, features] the row of these shares of the classes.
+function rowOf(table, features, shares) {
+  if (table.length === features) return table;
+  const row = new Float32Array(features);
+  for (let k = 0; k < shares.length; k++) if (shares[k]) addRow(row, 0, shares[k], table, k * features, features);
+  return row;
 }
 
 // What the layers make of x; `shares` are those of the classes, [1] where there are none. The array is used again.
 function forward(layers, x, shares) {
   for (const layer of layers) {
-    const { features, biases, output, slope } = layer;
-    const classes = biases.length / features;
-    output.fill(0, 0, features);
-    for (let k = 0; k < classes; k++)
-      if (classes === 1 || shares[k]) addRow(output, 0, classes === 1 ? 1 : shares[k], biases, k * features, features);
-    for (let filled = features; filled < output.length; filled += features) output.copyWithin(filled, 0, features);
+    const { features, output, slope } = layer;
+    output.fill(0);
     products[layer.kind](x, output, layer);
-    if (slope !== 1) for (let i = 0; i < output.length; i++) if (output[i] < 0) output[i] *= slope;
+    const bias = rowOf(layer.biases, features, shares);
+    const gain = layer.gains ? rowOf(layer.gains, features, shares) : new Float32Array(features).fill(1);
+    for (let start = 0; start < output.length; start += features)
+      for (let f = 0; f < features; f++) {
+        const value = output[start + f] * gain[f] + bias[f];
+        output[start + f] = value < 0 ? value * slope : value;
+      }
     x = output;
   }
   return x;
