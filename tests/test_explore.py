@@ -138,6 +138,18 @@ def test_the_page_is_served_to_this_machine_alone() -> None:
             thread.join()
 
 
+def test_the_command_says_where_the_page_is(
+    folder: Path, in_process: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports: list[int] = []
+    monkeypatch.setattr(
+        server.ThreadingHTTPServer, "serve_forever", lambda self: ports.append(self.server_port)
+    )
+    done = in_process("explore.__main__", f"--workdir={folder}", "--port=0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"Open http://127.0.0.1:{ports[0]} on this machine; Ctrl-C ends.\n"
+
+
 # In a browser
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -5,7 +5,7 @@
 
 Serves the page on this machine only, until Ctrl-C. Exported it is one file, without server or network: the nets run in
 the browser, in float32 with weights in float16, and draw what `gan_jax.sample` draws, to 1/255; of a run with
---dtype=bfloat16 they are the more exact ones. --member says which GAN of a population.
+--dtype=bfloat16 they are the more exact ones. --member says which GAN of a population; its page has no curves and film.
 """
 
 import dataclasses
