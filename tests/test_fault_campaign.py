@@ -17,11 +17,28 @@ from experiments.fault_campaign.judging import Verdict, failed, judge
 
 CASE = "mlp hinge"
 SAFE = ("same bits", "repaired", "refused")
+ONE_DEVICE = "import sys, jax; every = jax.devices(); jax.devices = lambda *_: every[:1]; "
 RECORD = (
-    "import sys, jax; every = jax.devices(); jax.devices = lambda *_: every[:1]; "
-    "from experiments.fault_campaign import shim; shim.arm(sys.argv[1], 'record', to=sys.argv[2]); "
+    f"{ONE_DEVICE}from experiments.fault_campaign import shim; shim.arm(sys.argv[1], 'record', to=sys.argv[2]); "
     "from gan_jax import cli, train; sys.argv[:3] = ['train']; cli.run(train.main)"
 )
+# The command, in which there are two file descriptors to be had once a checkpoint is to be read, or saved.
+FEW = f"""{ONE_DEVICE}
+import os, resource
+from gan_jax import cli, train
+from gan_jax.checkpoint import Checkpoints
+
+name = sys.argv.pop(1)
+act = getattr(Checkpoints, name)
+
+def with_few(*args, **options):
+    in_use = len(os.listdir("/proc/self/fd")) - 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 2, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return act(*args, **options)
+
+setattr(Checkpoints, name, with_few)
+cli.run(train.main)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +113,25 @@ def test_a_kill_at_any_operation_costs_the_steps_since_the_last_checkpoint(
         assert verdict.steps <= 2 * cases.CHECKPOINT_EVERY
 
 
+@pytest.mark.parametrize("act", ["restore", "save"])
+def test_without_file_descriptors_it_ends_in_one_line_and_goes_on_to_the_same_bits(
+    act: str, folder: Path, whole: cases.Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = fresh(folder / "half" / "run", folder / "work" / "run")
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FEW, act, *arguments(folder, work)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    line = ended.stderr
+    assert line.startswith("error: ")
+    assert "Too many open files" in line
+    assert resumed(folder, whole, monkeypatch).outcome == "same bits"
+
+
 def test_what_is_lost_is_told_from_what_is_safe(folder: Path, whole: cases.Result) -> None:
     """The judge is not blind: another state, silence about a damaged file, or a traceback are losses."""
     done = folder / "whole" / "run"
@@ -106,6 +142,8 @@ def test_what_is_lost_is_told_from_what_is_safe(folder: Path, whole: cases.Resul
     assert judge([fine], done, False, whole._replace(rows=[]), (20, 20)).outcome == "lost"
     assert judge([Ended(2, "", "error: a\n")], done, False, whole, (0, 0)).outcome == "lost"
     assert judge([Ended(2, "", "error: a\n")], done, True, whole, (0, 0)).outcome == "refused"
+    assert judge([Ended(2, "", "warning: a\nerror: b\n")], done, True, whole, (0, 0)).outcome == "refused"
+    assert judge([Ended(2, "", "error: a\nb\n")], done, True, whole, (0, 0)).outcome == "lost"
     assert judge([Ended(0, "training for", "")], done, False, whole, (20, 20)).outcome == "lost"
     assert failed(Ended(1, "", "Traceback (most recent call last):")) == "traceback"
     assert failed(Ended("hang", "", "")) == "hang"

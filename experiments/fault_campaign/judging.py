@@ -45,8 +45,9 @@ def judge(
     steps = max(before[0] - resumed, 0)
     said = " | ".join(last.err.split("\n")).strip(" |")
     if last.rc == 2:
-        one = len(last.err.strip().splitlines()) == 1
-        fine = one and unchanged and last.err.startswith("error: ")
+        *warnings, line = last.err.strip().splitlines() or [""]
+        one = line.startswith("error: ") and all(w.startswith("warning: ") for w in warnings)
+        fine = one and unchanged
         return Verdict("refused" if fine else "lost", 0, said[:300])
     now = result(folder)
     if now is None or (now.step, now.state) != (STEPS, whole.state):
