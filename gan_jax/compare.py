@@ -9,7 +9,7 @@ Expect the time of the single runs one after the other on a CPU; on an accelerat
 spread over a cluster's machines, and the report is the same.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 from gan_jax import cli, data, report
 from gan_jax.comparison.groups import groups_of, join
-from gan_jax.comparison.results import Scored, write
+from gan_jax.comparison.results import FILES, Scored, write
 from gan_jax.comparison.scoring import scores_of
 from gan_jax.comparison.systems import Options, folder_name, systems_of
 from gan_jax.config import Config
+from gan_jax.errors import UserError
 from gan_jax.evaluation.named import Judge, evaluator_for
 from gan_jax.parts import facts_of
 from gan_jax.population import Population, prepare_population
@@ -30,6 +31,8 @@ from gan_jax.population_run import train_population
 from gan_jax.stopping import Stopped
 from gan_jax.storage import expanded
 from gan_jax.training import images_of
+
+FILES_OF_A_SYSTEM = ("config.json", "metrics.jsonl", "scores.json", "samples.png")
 
 
 def compare(options_: Options) -> Path:
@@ -41,6 +44,7 @@ def compare(options_: Options) -> Path:
     first = next(iter(systems.values()))[0]
     folder = Path(options_.workdir) if isinstance(options_.workdir, str) else _default_folder(options_, first)
     folder = expanded(folder)
+    _check_writable(folder, systems)
     with _cluster(options_.ray) as elsewhere:
         images, labels = images_of(first)
         facts = facts_of(images, labels, conditional=first.conditional)
@@ -56,6 +60,14 @@ def compare(options_: Options) -> Path:
     print((folder / "report.md").read_text())
     print(f"Written: {folder}/report.md, results.json, results.csv, curves.png and a grid for each system")
     return folder
+
+
+def _check_writable(folder: Path, systems: Iterable[str]) -> None:
+    """Raises `UserError` where a folder has the name of a file that is to be written, which came out hours later."""
+    owns = [folder / folder_name(label) / name for label in systems for name in FILES_OF_A_SYSTEM]
+    for path in [*(folder / name for name in FILES), *owns]:
+        if path.is_dir():
+            raise UserError(f"{path} is not a file: give another --workdir, or move it away.")
 
 
 def _cluster(address: str | None) -> AbstractContextManager[Any]:

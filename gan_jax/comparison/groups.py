@@ -4,7 +4,6 @@ Members are independent, so groups of them can be trained anywhere and in any or
 depend on its group; on an accelerator they do up to rounding, as members of one group share its operations.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,9 +18,9 @@ from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.loading import load_population
 from gan_jax.population import Population
+from gan_jax.population_run import to_keep, write_log
 from gan_jax.report import LogRow, read_rows
 from gan_jax.state import to_arrays
-from gan_jax.storage import write_atomically
 
 PREFIX = (
     "groups_of_"  # the folder's name says the size, so that whoever goes on, anywhere, finds the same groups
@@ -39,7 +38,10 @@ def groups_of(folder: Path, configs: Sequence[Config], size: int) -> list[Group]
     """A system's members in groups of `size`. What was begun before, whole or in other groups, goes on as it was."""
     if not (folder / "config.json").exists():
         begun = [path.name.removeprefix(PREFIX) for path in folder.glob(f"{PREFIX}*")]
-        size = next((int(text) for text in sorted(begun) if text.isdecimal() and int(text)), size)
+        lost = (
+            len(configs) if Checkpoints(folder / "checkpoints").steps else size
+        )  # of a whole one's config.json
+        size = next((int(text) for text in sorted(begun) if text.isdecimal() and int(text)), lost)
         if size < len(configs):
             parent = folder / f"{PREFIX}{size}"
             return [
@@ -63,18 +65,22 @@ def join(
             raise UserError(
                 f"{group.folder} holds other members than this comparison's: give another --workdir."
             )
-    arrays = [to_arrays(population.real_members()) for population in found]
-    with Checkpoints(folder / "checkpoints", write=True) as checkpoints:
-        checkpoints.save({name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}, total)
     rows = [read_rows(group.folder / "metrics.jsonl", total) for group in groups]
     by_step = [{row["step"]: row for row in each} for each in rows]
     steps = [
         step for step in by_step[0] if all(step in each for each in by_step)
     ]  # a lost row is lost for all
     log = [_joined([each[step] for each in by_step]) for step in steps]
-    write_atomically(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in log))
+    write_log(folder, log)
+    facts = workdir.read(groups[0].folder).facts
+    arrays = [to_arrays(population.real_members()) for population in found]
+    with Checkpoints(
+        folder / "checkpoints", write=True, digest=workdir.digest(configs, facts)
+    ) as checkpoints:
+        joined = {name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}
+        checkpoints.save(joined, total, log=to_keep(log, len(configs)))
     join_scores([(group.folder, len(group.configs)) for group in groups], folder)
-    workdir.write_population_config(folder, configs, workdir.read(groups[0].folder).facts)
+    workdir.write_population_config(folder, configs, facts)
     shutil.rmtree(groups[0].folder.parent)
     return load_population(folder, warn=warn)
 
