@@ -9,7 +9,7 @@ Expect the time of the single runs one after the other on a CPU; on an accelerat
 spread over a cluster's machines, and the report is the same.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,14 @@ from gan_jax.comparison.systems import Options, folder_name, systems_of
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.evaluation.named import Judge, evaluator_for
-from gan_jax.parts import facts_of
+from gan_jax.parts import Facts, facts_of
 from gan_jax.population import Population, prepare_population
-from gan_jax.population_run import train_population
+from gan_jax.population_run import check_same, train_population
 from gan_jax.stopping import Stopped
 from gan_jax.storage import expanded
 from gan_jax.training import images_of
 
-FILES_OF_A_SYSTEM = ("config.json", "metrics.jsonl", "scores.json", "samples.png")
+FILES_OF_A_POPULATION = ("config.json", "metrics.jsonl", "scores.json", "samples.png")
 
 
 def compare(options_: Options) -> Path:
@@ -44,10 +44,10 @@ def compare(options_: Options) -> Path:
     first = next(iter(systems.values()))[0]
     folder = Path(options_.workdir) if isinstance(options_.workdir, str) else _default_folder(options_, first)
     folder = expanded(folder)
-    _check_writable(folder, systems)
     with _cluster(options_.ray) as elsewhere:
         images, labels = images_of(first)
         facts = facts_of(images, labels, conditional=first.conditional)
+        _check(folder, systems, facts)
         totals = {label: prepare_population(configs, facts)[1].total for label, configs in systems.items()}
         dataset = data.dataset_name(first.dataset)
         print(f"{len(systems)} systems × {options_.seeds} seeds on {dataset}, in {folder}", flush=True)
@@ -62,10 +62,15 @@ def compare(options_: Options) -> Path:
     return folder
 
 
-def _check_writable(folder: Path, systems: Iterable[str]) -> None:
-    """Raises `UserError` where a folder has the name of a file that is to be written, which came out hours later."""
-    owns = [folder / folder_name(label) / name for label in systems for name in FILES_OF_A_SYSTEM]
-    for path in [*(folder / name for name in FILES), *owns]:
+def _check(folder: Path, systems: Mapping[str, Sequence[Config]], facts: Facts) -> None:
+    """Raises `UserError`, before any work, for what would come out when a system's turn has come, or at the end."""
+    written = [folder / name for name in FILES]
+    for label, configs in systems.items():
+        own = folder / folder_name(label)
+        for group in groups_of(own, configs, len(configs)):
+            check_same(group.folder, group.configs, facts)
+            written += [group.folder / name for name in FILES_OF_A_POPULATION]
+    for path in written:
         if path.is_dir():
             raise UserError(f"{path} is not a file: give another --workdir, or move it away.")
 

@@ -111,6 +111,17 @@ def _row(population: Population) -> dict[str, Any]:
     return {"step": population.step, "epoch": population.plan.epoch(population.step), **values}
 
 
+def check_same(folder: Path, configs: Sequence[Config], facts: Facts) -> None:
+    """Raises `UserError` where the folder holds something other than this population, begun or not."""
+    if not (folder / "config.json").exists():
+        return
+    record = workdir.read(folder)
+    if record.alone or record.configs != tuple(configs) or record.facts != facts:
+        raise UserError(
+            f"{folder} holds another run or population: give another --workdir, or the same values to go on."
+        )
+
+
 @contextlib.contextmanager
 def _claimed(folder: Path, configs: Sequence[Config], facts: Facts) -> Iterator[None]:
     """Hold the folder for this population alone. A new one then has its `config.json`."""
@@ -119,11 +130,7 @@ def _claimed(folder: Path, configs: Sequence[Config], facts: Facts) -> Iterator[
         with locked(folder / ".lock"):
             if not (folder / "config.json").exists():
                 workdir.write_population_config(folder, configs, facts)
-            record = workdir.read(folder)
-            if record.alone or record.configs != tuple(configs) or record.facts != facts:
-                raise UserError(
-                    f"{folder} holds another run or population: give another --workdir, or the same values to go on."
-                )
+            check_same(folder, configs, facts)
             yield
     except BlockingIOError as error:
         raise InUse(f"{folder} is in use: wait, or give another --workdir.") from error
