@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from experiments.fault_campaign import cases, damage, shim
+from experiments.fault_campaign import cases, comparisons, damage, shim
 from experiments.fault_campaign.campaign import save_window, state_of
 from experiments.fault_campaign.cases import Ended, contents, fresh, run
 from experiments.fault_campaign.judging import Verdict, failed, judge
@@ -130,6 +131,57 @@ def test_without_file_descriptors_it_ends_in_one_line_and_goes_on_to_the_same_bi
     assert line.startswith("error: ")
     assert "Too many open files" in line
     assert resumed(folder, whole, monkeypatch).outcome == "same bits"
+
+
+# Comparisons
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> comparisons.Comparisons:
+    """A comparison, of a single system."""
+    every = jax.devices()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "devices", lambda: every[:1])
+        one = {"systems": ["hinge"], "cases_": comparisons.CASES[:1], "record": False}
+        return comparisons.Comparisons(tmp_path_factory.mktemp("comparisons"), 0, **one)
+
+
+@pytest.mark.parametrize(
+    ("lost", "outcome", "said"),
+    [
+        (("report.md", "hinge/checkpoints/20", "hinge/scores.json"), "same bits", ""),  # as after a kill
+        (("hinge/metrics.jsonl",), "repaired", "metrics.jsonl has lost rows: 4 are put back"),
+        (("hinge/config.json", "results.json"), "same bits", ""),
+        (("hinge/checkpoints/20/_CHECKPOINT_METADATA",), "repaired", "checkpoints/20 is damaged"),
+    ],
+)
+def test_a_comparison_whose_files_are_lost_ends_as_an_undisturbed_one(
+    lost: tuple[str, ...],
+    outcome: str,
+    said: str,
+    compared: comparisons.Comparisons,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    every = jax.devices()
+    monkeypatch.setattr(jax, "devices", lambda: every[:1])
+    fresh(compared.root / "whole" / comparisons.CASES[0], compared.work)
+    for path in (compared.work / name for name in lost):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    verdict = compared.resume([])
+    assert verdict.outcome == outcome, verdict
+    assert said in verdict.note
+
+
+def test_a_score_or_a_row_that_was_changed_is_made_again(
+    compared: comparisons.Comparisons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = jax.devices()
+    monkeypatch.setattr(jax, "devices", lambda: every[:1])
+    fresh(compared.root / "whole" / comparisons.CASES[0], compared.work)
+    for name, number in (("scores.json", "frechet_distance"), ("metrics.jsonl", "d_loss")):
+        path = compared.work / "hinge" / name
+        path.write_text(re.sub(rf'("{number}": \[?)', r"\g<1>1", path.read_text(), count=1))
+    assert compared.resume([]).outcome == "repaired"
 
 
 def test_what_is_lost_is_told_from_what_is_safe(folder: Path, whole: cases.Result) -> None:

@@ -35,28 +35,28 @@ class Result(NamedTuple):
     files: dict[str, bytes]
 
 
-def arguments(data: Path, folder: Path) -> list[str]:
+def arguments(data: Path, folder: Path, systems: Sequence[str]) -> list[str]:
     """The command line."""
     length = [f"--steps={STEPS}", f"--log_every={LOG_EVERY}", f"--checkpoint_every={CHECKPOINT_EVERY}"]
     nets = ["--model=mlp", "--no_spectral_norm", "--batch_size=8", "--z_dim=8"]
-    own = ["--systems", *SYSTEMS, f"--seeds={SEEDS}", "--num=40", f"--dataset={data}", f"--workdir={folder}"]
+    own = ["--systems", *systems, f"--seeds={SEEDS}", "--num=40", f"--dataset={data}", f"--workdir={folder}"]
     return [*own, *length, *nets]
 
 
-def begin(case: str, folder: Path) -> Path:
+def begin(case: str, folder: Path, systems: Sequence[str]) -> Path:
     """The folder before the first start: gone, or with that of the groups, which says how many members each has."""
     fresh(None, folder)
     if case.endswith("in groups"):
-        for system in SYSTEMS:
+        for system in systems:
             (folder / system / f"{PREFIX}1").mkdir(parents=True)
     return folder
 
 
-def result(folder: Path) -> Result | None:
+def result(folder: Path, systems: Sequence[str]) -> Result | None:
     """What is in the folder of a finished comparison; None if nothing can be read of it."""
     states, logs = {}, {}
     try:
-        for system in SYSTEMS:
+        for system in systems:
             with Checkpoints(folder / system / "checkpoints") as checkpoints:
                 found = checkpoints.restore(lambda text: None)
             if found is None:
@@ -65,15 +65,15 @@ def result(folder: Path) -> Result | None:
             lines = (folder / system / "metrics.jsonl").read_text().splitlines()
             logs[system] = [json.loads(line) for line in lines]
         names = ["report.md", "results.json", "results.csv", "curves.png"]
-        names += [f"{system}/{name}" for system in SYSTEMS for name in ("samples.png", "scores.json")]
+        names += [f"{system}/{name}" for system in systems for name in ("samples.png", "scores.json")]
         return Result(states, logs, {name: (folder / name).read_bytes() for name in names})
     except (OSError, ValueError):
         return None
 
 
-def populations(folder: Path) -> Iterator[Path]:
+def populations(folder: Path, systems: Sequence[str]) -> Iterator[Path]:
     """The folder of each population that a comparison has yet to train, or has trained."""
-    for system in SYSTEMS:
+    for system in systems:
         groups = folder / system / f"{PREFIX}1"
         if groups.is_dir() and not (folder / system / "config.json").exists():
             yield from (groups / f"{first:05}" for first in range(SEEDS))
@@ -84,33 +84,49 @@ def populations(folder: Path) -> Iterator[Path]:
 class Comparisons:
     """Does faults in a folder of its own."""
 
-    def __init__(self, root: Path, seed: int) -> None:
-        """The comparisons that are compared with are made first, if they are not there yet."""
-        self.root, self.seed = root, seed
-        self.data, self.work = cases.images(root), root / "work" / "comparison"
+    def __init__(
+        self,
+        root: Path,
+        seed: int,
+        *,
+        systems: Sequence[str] = SYSTEMS,
+        cases_: Sequence[str] = CASES,
+        record: bool = True,
+    ) -> None:
+        """The comparisons that are compared with are made first, if they are not there yet.
+
+        record: their operations, too, by another process with the shim; without it nothing is killed.
+        """
+        self.root, self.seed, self.systems = root, seed, systems
+        self.work = root / "work" / "comparison"
+        self.args = arguments(cases.images(root), self.work, systems)
         self.server = Client()
         self.recorded: dict[str, Operations] = {}
-        for case in CASES:
+        for case in cases_:
             self._prepare(case)
-        found = result(self.root / "whole" / CASES[0])
-        joined = result(self.root / "whole" / CASES[1])
+            if record:
+                self._record(case)
+        found, *others = [result(root / "whole" / case, systems) for case in cases_]
         assert found is not None
-        assert found == joined  # in groups or not, to the byte
+        assert all(found == other for other in others)  # in groups or not, to the byte
         self.whole = found
 
     def _prepare(self, case: str) -> None:
-        record, whole = self.root / f"{case}.record", self.root / "whole" / case
+        whole = self.root / "whole" / case
         if not whole.exists():
-            begin(case, self.work)
-            ended = run(arguments(self.data, self.work), "compare")
+            begin(case, self.work, self.systems)
+            ended = run(self.args, "compare")
             assert ended.rc == 0, ended
             fresh(self.work, whole)
+
+    def _record(self, case: str) -> None:
+        record = self.root / f"{case}.record"
         if not record.exists():
             new = record.with_suffix(".new")
-            begin(case, self.work)
+            begin(case, self.work, self.systems)
             ended = self.ask(kind="record", to=str(new))
             assert ended.rc == 0, ended
-            copy = begin(case, self.root / "replayed" / "comparison")
+            copy = begin(case, self.root / "replayed" / "comparison", self.systems)
             shim.replay(shim.operations(new), str(self.work), str(copy))
             assert contents(copy) == contents(self.work)
             new.rename(record)
@@ -118,7 +134,7 @@ class Comparisons:
 
     def ask(self, **fault: Any) -> Ended:
         """Have a process of its own run the command, with a fault."""
-        return self.server.ask("compare", arguments(self.data, self.work), root=str(self.work), **fault)
+        return self.server.ask("compare", self.args, root=str(self.work), **fault)
 
     def do(self, fault: Fault, index: int) -> Verdict:
         """The fault, and what became of the comparison."""
@@ -129,11 +145,11 @@ class Comparisons:
         done = self.recorded[case][:stop]
         if middle is not None and (last := self.recorded[case][stop]).op == "W":
             done = [*done, last._replace(data=last.data[: int(middle * len(last.data))])]
-        shim.replay(done, str(self.work), str(begin(case, self.work)))
+        shim.replay(done, str(self.work), str(begin(case, self.work, self.systems)))
 
     def resume(self, attempts: list[Ended]) -> Verdict:
         """Go on to the end in this process, and judge."""
-        before = {folder: state_of(folder) for folder in populations(self.work)}
+        before = {folder: state_of(folder) for folder in populations(self.work, self.systems)}
         there = contents(self.work)
         chunks = 0
         row = population_run._row
@@ -145,7 +161,7 @@ class Comparisons:
 
         population_run._row = counted
         try:
-            ended = run(arguments(self.data, self.work), "compare")
+            ended = run(self.args, "compare")
         finally:
             population_run._row = row
         trained = chunks * LOG_EVERY
@@ -173,7 +189,7 @@ def judge(
         *warnings, line = last.err.strip().splitlines() or [""]
         fine = unchanged and line.startswith("error: ") and all(w.startswith("warning: ") for w in warnings)
         return Verdict("refused" if fine else "lost", 0, said[:300])
-    now = result(folder)
+    now = result(folder, list(whole.states))
     if now is None or now.states != whole.states:
         return Verdict("lost", again, f"another state at the end; {said[:300]}")
     if more > 0 and "damaged" not in said:
@@ -193,13 +209,13 @@ def killed(all_: Comparisons, fault: Fault, rng: random.Random) -> Verdict:
 
 def killed_at_random(all_: Comparisons, fault: Fault, rng: random.Random) -> Verdict:
     """A real SIGKILL to a process."""
-    begin(fault.case, all_.work)
+    begin(fault.case, all_.work, all_.systems)
     return all_.resume([all_.ask(kind="kill", at=fault.at)])
 
 
 def signalled(all_: Comparisons, fault: Fault, rng: random.Random) -> Verdict:
     """SIGTERM or SIGINT at some operation of a process."""
-    begin(fault.case, all_.work)
+    begin(fault.case, all_.work, all_.systems)
     number = signal.SIGTERM if "SIGTERM" in fault.kind else signal.SIGINT
     ended = all_.ask(kind="signal", at=fault.at, signal=int(number))
     if ended.rc not in (0, 128 + number) and not failed(ended):
@@ -209,9 +225,9 @@ def signalled(all_: Comparisons, fault: Fault, rng: random.Random) -> Verdict:
 
 def failing(all_: Comparisons, fault: Fault, rng: random.Random) -> Verdict:
     """Operations fail: all from one on as on a full disk, or one alone."""
-    begin(fault.case, all_.work)
+    begin(fault.case, all_.work, all_.systems)
     shim.arm(str(all_.work), "full" if "full" in fault.kind else "eio", at=fault.at)
-    ended = run(arguments(all_.data, all_.work), "compare")
+    ended = run(all_.args, "compare")
     shim.arm("")
     return all_.resume([ended])
 
