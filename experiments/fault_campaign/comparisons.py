@@ -18,7 +18,7 @@ from experiments.fault_campaign.cases import Ended, contents, fresh, run
 from experiments.fault_campaign.judging import Verdict, failed
 from experiments.fault_campaign.server import Client
 from gan_jax import population_run
-from gan_jax.checkpoint import Checkpoints
+from gan_jax.checkpoint import UNFINISHED, Checkpoints
 from gan_jax.comparison.groups import PREFIX
 from gan_jax.storage import sha256_of_arrays
 
@@ -79,6 +79,11 @@ def populations(folder: Path, systems: Sequence[str]) -> Iterator[Path]:
             yield from (groups / f"{first:05}" for first in range(SEEDS))
         else:
             yield folder / system
+
+
+def lasting(folder: Path) -> dict[str, bytes]:
+    """All files but those that a killed one left half-written, which the next one removes."""
+    return {name: content for name, content in contents(folder).items() if UNFINISHED not in name}
 
 
 class Comparisons:
@@ -150,7 +155,7 @@ class Comparisons:
     def resume(self, attempts: list[Ended]) -> Verdict:
         """Go on to the end in this process, and judge."""
         before = {folder: state_of(folder) for folder in populations(self.work, self.systems)}
-        there = contents(self.work)
+        there = lasting(self.work)
         chunks = 0
         row = population_run._row
 
@@ -168,7 +173,7 @@ class Comparisons:
         again = max(trained - sum(STEPS - logged for logged, _ in before.values()), 0)
         needed = sum(STEPS - saved for _, saved in before.values())
         return judge(
-            [*attempts, ended], self.work, contents(self.work) == there, self.whole, again, trained - needed
+            [*attempts, ended], self.work, lasting(self.work) == there, self.whole, again, trained - needed
         )
 
 
