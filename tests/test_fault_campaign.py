@@ -2,7 +2,6 @@
 
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from experiments.fault_campaign import cases, comparisons, damage, shim
+from experiments.fault_campaign import cases, damage, shim
 from experiments.fault_campaign.campaign import save_window, state_of
 from experiments.fault_campaign.cases import Ended, contents, fresh, run
 from experiments.fault_campaign.judging import Verdict, failed, judge
@@ -23,21 +22,28 @@ RECORD = (
     f"{ONE_DEVICE}from experiments.fault_campaign import shim; shim.arm(sys.argv[1], 'record', to=sys.argv[2]); "
     "from gan_jax import cli, train; sys.argv[:3] = ['train']; cli.run(train.main)"
 )
-# The command, in which there are two file descriptors to be had once a checkpoint is to be read, or saved.
-FEW = f"""{ONE_DEVICE}
+# The command, in which something happens before a checkpoint is read, or saved.
+BEFORE = f"""{ONE_DEVICE}
 import os, resource
+from experiments.fault_campaign import shim
 from gan_jax import cli, train
 from gan_jax.checkpoint import Checkpoints
 
-name = sys.argv.pop(1)
-act = getattr(Checkpoints, name)
-
-def with_few(*args, **options):
+def leave_two_descriptors():
     in_use = len(os.listdir("/proc/self/fd")) - 1
     resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 2, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+def fill_disk():
+    shim.arm(folder, "full")
+
+happen, name, folder = globals()[sys.argv.pop(1)], sys.argv.pop(1), sys.argv.pop(1)
+act = getattr(Checkpoints, name)
+
+def late(*args, **options):
+    happen()
     return act(*args, **options)
 
-setattr(Checkpoints, name, with_few)
+setattr(Checkpoints, name, late)
 cli.run(train.main)
 """
 
@@ -114,74 +120,34 @@ def test_a_kill_at_any_operation_costs_the_steps_since_the_last_checkpoint(
         assert verdict.steps <= 2 * cases.CHECKPOINT_EVERY
 
 
-@pytest.mark.parametrize("act", ["restore", "save"])
-def test_without_file_descriptors_it_ends_in_one_line_and_goes_on_to_the_same_bits(
-    act: str, folder: Path, whole: cases.Result, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("happens", "act", "words"),
+    [
+        ("leave_two_descriptors", "restore", "Too many open files"),
+        ("leave_two_descriptors", "save", "Too many open files"),
+        ("fill_disk", "save", "No space left on device"),
+    ],
+)
+def test_what_the_system_has_no_more_of_is_one_line_and_it_goes_on_to_the_same_bits(
+    happens: str, act: str, words: str, folder: Path, whole: cases.Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if happens == "fill_disk" and shutil.which("cc") is None:
+        pytest.skip("no C compiler here")
+    preloaded = {"LD_PRELOAD": str(shim.build(folder))} if happens == "fill_disk" else {}
     work = fresh(folder / "half" / "run", folder / "work" / "run")
     ended = subprocess.run(
-        [sys.executable, "-W", "error", "-c", FEW, act, *arguments(folder, work)],
+        [sys.executable, "-W", "error", "-c", BEFORE, happens, act, str(work), *arguments(folder, work)],
+        env={**os.environ, **preloaded},
+        cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.count("\n") == 1, ended.stderr
-    line = ended.stderr
-    assert line.startswith("error: ")
-    assert "Too many open files" in line
+    assert ended.stderr.startswith("error: ")
+    assert words in ended.stderr
     assert resumed(folder, whole, monkeypatch).outcome == "same bits"
-
-
-# Comparisons
-
-
-@pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> comparisons.Comparisons:
-    """A comparison, of a single system."""
-    every = jax.devices()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "devices", lambda: every[:1])
-        one = {"systems": ["hinge"], "cases_": comparisons.CASES[:1], "record": False}
-        return comparisons.Comparisons(tmp_path_factory.mktemp("comparisons"), 0, **one)
-
-
-AS_AFTER_A_KILL = (
-    "report.md",
-    "results.json",
-    "hinge/checkpoints/20",
-    "hinge/scores.json",
-    "hinge/config.json",
-)
-DAMAGE = ("hinge/metrics.jsonl", "hinge/checkpoints/20/_CHECKPOINT_METADATA")
-
-
-@pytest.mark.parametrize(("lost", "outcome"), [(AS_AFTER_A_KILL, "same bits"), (DAMAGE, "repaired")])
-def test_a_comparison_whose_files_are_lost_ends_as_an_undisturbed_one(
-    lost: tuple[str, ...],
-    outcome: str,
-    compared: comparisons.Comparisons,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    every = jax.devices()
-    monkeypatch.setattr(jax, "devices", lambda: every[:1])
-    fresh(compared.root / "whole" / comparisons.CASES[0], compared.work)
-    for path in (compared.work / name for name in lost):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    verdict = compared.resume([])
-    assert verdict.outcome == outcome, verdict
-
-
-def test_a_score_or_a_row_that_was_changed_is_made_again(
-    compared: comparisons.Comparisons, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    every = jax.devices()
-    monkeypatch.setattr(jax, "devices", lambda: every[:1])
-    fresh(compared.root / "whole" / comparisons.CASES[0], compared.work)
-    for name, number in (("scores.json", "frechet_distance"), ("metrics.jsonl", "d_loss")):
-        path = compared.work / "hinge" / name
-        path.write_text(re.sub(rf'("{number}": \[?)', r"\g<1>1", path.read_text(), count=1))
-    assert compared.resume([]).outcome == "repaired"
 
 
 def test_what_is_lost_is_told_from_what_is_safe(folder: Path, whole: cases.Result) -> None:
