@@ -15,6 +15,7 @@ first part of them is what a kill leaves there. That all of them make the run's 
 """
 
 import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -102,10 +103,13 @@ def _hostile(root: Path, options: Options) -> None:
 
 
 def _comparisons(root: Path, options: Options) -> None:
-    from experiments.fault_campaign.comparisons import Comparisons, plan
+    from experiments.fault_campaign.comparison_faults import do, plan
+    from experiments.fault_campaign.comparisons import Comparisons
 
     comparisons = Comparisons(root, options.seed)
-    _do_all(root / "comparisons.jsonl", plan(comparisons)[: options.faults], comparisons.do)
+    _do_all(
+        root / "comparisons.jsonl", plan(comparisons)[: options.faults], functools.partial(do, comparisons)
+    )
 
 
 def _processes(root: Path, options: Options) -> None:

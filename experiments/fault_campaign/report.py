@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import jax
 
+from experiments.fault_campaign import comparison_faults, several
 from experiments.fault_campaign import comparisons as comparisons_
-from experiments.fault_campaign import several
 from experiments.fault_campaign.campaign import DEEDS
 from experiments.fault_campaign.cases import CASES, CHECKPOINT_EVERY, STEPS
 from experiments.fault_campaign.judging import OUTCOMES
@@ -58,7 +58,7 @@ def write(out: Path, root: Path, command: str) -> int:
         "",
         *_section(runs, _OF_RUNS, DEEDS),
         *_goodput(root / "goodput.json"),
-        *_section(comparisons, _OF_COMPARISONS, comparisons_.DEEDS),
+        *_section(comparisons, _OF_COMPARISONS, comparison_faults.DEEDS),
         *_section(processes, _OF_PROCESSES, several.DEEDS),
         *mutations,
     ]
