@@ -120,6 +120,7 @@ def test_killed_and_stopped_in_several_processes_and_resumed_in_others_it_is_the
 
 
 FIT = """
+import sys
 import jax
 import numpy as np
 import gan_jax
