@@ -58,18 +58,19 @@ class Checkpoints:
         """
         self._directory, self._write, self._keep_every, self._digest = directory, write, keep_every, digest
         self._while_open = contextlib.ExitStack()
+        self._settle: Callable[[list[Exception]], object] = lambda failed: None
         self._saving: Any = None  # Orbax's answer to the last save
         self._kept_as_best: int | None = None
 
     def __enter__(self) -> "Checkpoints":
         if self._write:
             self._open()
-            self._while_open.enter_context(quiet())
+            self._settle = self._while_open.enter_context(quiet())
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        with self._while_open, contextlib.suppress(OSError, ValueError) if error else self._errors():
-            self._finish()
+        with self._while_open, contextlib.suppress(UserError) if error else contextlib.nullcontext():
+            self.wait()
 
     @property
     def steps(self) -> list[int]:
@@ -175,6 +176,7 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:  # a full disk is TensorStore's ValueError
+            self._settle([])  # while it is quiet here: the tasks beside the one that failed go on
             full = next((words for words in map(os.strerror, _FULL) if words in str(error)), None)
             text = f"a checkpoint in {self._directory} cannot be written ({full or brief(error)})."
             raise UserError(text) from error

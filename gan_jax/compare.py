@@ -19,17 +19,20 @@ from tqdm import tqdm
 
 from gan_jax import cli, data, report
 from gan_jax.comparison.groups import groups_of, join
-from gan_jax.comparison.results import Scored, write
+from gan_jax.comparison.results import FILES, Scored, write
 from gan_jax.comparison.scoring import scores_of
 from gan_jax.comparison.systems import Options, folder_name, systems_of
 from gan_jax.config import Config
+from gan_jax.errors import UserError
 from gan_jax.evaluation.named import Judge, evaluator_for
-from gan_jax.parts import facts_of
+from gan_jax.parts import Facts, facts_of
 from gan_jax.population import Population, prepare_population
-from gan_jax.population_run import train_population
+from gan_jax.population_run import check_same, train_population
 from gan_jax.stopping import Stopped
 from gan_jax.storage import expanded
 from gan_jax.training import images_of
+
+FILES_OF_A_POPULATION = ("config.json", "metrics.jsonl", "scores.json", "samples.png")
 
 
 def compare(options_: Options) -> Path:
@@ -44,6 +47,7 @@ def compare(options_: Options) -> Path:
     with _cluster(options_.ray) as elsewhere:
         images, labels = images_of(first)
         facts = facts_of(images, labels, conditional=first.conditional)
+        _check(folder, systems, facts)
         totals = {label: prepare_population(configs, facts)[1].total for label, configs in systems.items()}
         dataset = data.dataset_name(first.dataset)
         print(f"{len(systems)} systems × {options_.seeds} seeds on {dataset}, in {folder}", flush=True)
@@ -56,6 +60,19 @@ def compare(options_: Options) -> Path:
     print((folder / "report.md").read_text())
     print(f"Written: {folder}/report.md, results.json, results.csv, curves.png and a grid for each system")
     return folder
+
+
+def _check(folder: Path, systems: Mapping[str, Sequence[Config]], facts: Facts) -> None:
+    """Raises `UserError`, before any work, for what would come out when a system's turn has come, or at the end."""
+    written = [folder / name for name in FILES]
+    for label, configs in systems.items():
+        own = folder / folder_name(label)
+        for group in groups_of(own, configs, len(configs)):
+            check_same(group.folder, group.configs, facts)
+            written += [group.folder / name for name in FILES_OF_A_POPULATION]
+    for path in written:
+        if path.is_dir():
+            raise UserError(f"{path} is not a file: give another --workdir, or move it away.")
 
 
 def _cluster(address: str | None) -> AbstractContextManager[Any]:

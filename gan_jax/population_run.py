@@ -21,10 +21,12 @@ from gan_jax.errors import InUse, UserError
 from gan_jax.loading import restored_population
 from gan_jax.parts import Facts, facts_of
 from gan_jax.population import Population, fit_population
-from gan_jax.report import read_rows
+from gan_jax.report import LogRow, read_rows, with_lost
 from gan_jax.state import to_arrays
 from gan_jax.stopping import Stopped, signals
 from gan_jax.storage import locked, write_atomically
+
+MOST_NUMBERS = 20_000  # of each metric, over the members and the rows of a log, in a checkpoint
 
 
 def train_population(
@@ -55,7 +57,7 @@ def train_population(
         if start is not None:
             checkpoints.set_aside_after(start.step)
             show(start)
-        rows = read_rows(folder / "metrics.jsonl", start.step if start else 0)
+        rows = _rows(folder, start, checkpoints, warn)
         population = start
         with signals() as received:
             for population in fit_population(configs, images, labels, start=start):
@@ -66,10 +68,11 @@ def train_population(
                     or population.plan.saves(population.step)
                     or population.step == population.plan.total
                 ):
-                    checkpoints.save(to_arrays(population.real_members()), population.step)
-                    write_atomically(
-                        folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows)
-                    )
+                    write_log(
+                        folder, rows
+                    )  # first: a run that goes on from this checkpoint finds the rows before it
+                    kept = to_keep(rows, len(configs))
+                    checkpoints.save(to_arrays(population.real_members()), population.step, log=kept)
                 if received:
                     break
         assert population is not None
@@ -78,11 +81,45 @@ def train_population(
     return population
 
 
+def _rows(
+    folder: Path, start: Population | None, checkpoints: Checkpoints, warn: Callable[[str], object]
+) -> list[LogRow]:
+    """The log up to the population to go on from; what is lost of it comes from the checkpoint."""
+    if start is None:
+        return []
+    there = read_rows(folder / "metrics.jsonl", start.step)
+    rows = with_lost(there, checkpoints.log(start.step), start.step, warn)
+    if rows != there:
+        write_log(folder, rows)
+    return rows
+
+
+def write_log(folder: Path, rows: Sequence[LogRow]) -> None:
+    """Write `metrics.jsonl` anew."""
+    write_atomically(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def to_keep(rows: Sequence[LogRow], members: int) -> Sequence[LogRow]:
+    """What a checkpoint keeps of the log: all of it, or of a long one some rows, evenly chosen."""
+    return rows[:: 1 + len(rows) * members // MOST_NUMBERS]
+
+
 def _row(population: Population) -> dict[str, Any]:
     values = {
         name: [None if math.isnan(x) else float(x) for x in row] for name, row in population.metrics.items()
     }
     return {"step": population.step, "epoch": population.plan.epoch(population.step), **values}
+
+
+def check_same(folder: Path, configs: Sequence[Config], facts: Facts) -> None:
+    """Raises `UserError` where the folder holds something other than this population, begun or not."""
+    if not (folder / "config.json").exists():
+        return
+    record = workdir.read(folder)
+    if record.alone or record.configs != tuple(configs) or record.facts != facts:
+        raise UserError(
+            f"{folder} holds another run or population: give another --workdir, or the same values to go on."
+        )
 
 
 @contextlib.contextmanager
@@ -93,11 +130,7 @@ def _claimed(folder: Path, configs: Sequence[Config], facts: Facts) -> Iterator[
         with locked(folder / ".lock"):
             if not (folder / "config.json").exists():
                 workdir.write_population_config(folder, configs, facts)
-            record = workdir.read(folder)
-            if record.alone or record.configs != tuple(configs) or record.facts != facts:
-                raise UserError(
-                    f"{folder} holds another run or population: give another --workdir, or the same values to go on."
-                )
+            check_same(folder, configs, facts)
             yield
     except BlockingIOError as error:
         raise InUse(f"{folder} is in use: wait, or give another --workdir.") from error

@@ -15,7 +15,7 @@ from gan_jax.storage import Damaged
 
 T = TypeVar("T")
 
-LULL = 1.0  # seconds without a sound after which the tasks that a failed read left behind are taken to have ended
+LULL = 1.0  # seconds without a sound after which the tasks that a failure left behind are taken to have ended
 
 
 # What flipped, cut, emptied and missing files make Orbax raise. TensorStore's, JSON's and most of its own errors are
@@ -35,19 +35,21 @@ def quietly(read: Callable[[Path], T], path: Path) -> T:
       Damaged: for each of the errors in which reading a damaged one ends: they mean that here, and nowhere else.
       OSError: where the system does not let it be read.
     """
+    failed: list[Exception] = []  # the one error, whose traceback holds the tasks beside it
     with quiet() as settle:
         try:
             return read(path)
         except (*_DAMAGE, OSError) as error:
             reason = brief(error)
             damaged = isinstance(error, _DAMAGE) and not str(error).startswith(_NO_DAMAGE)
-        settle()  # here, where the error is gone, whose traceback holds the tasks beside it
+            failed.append(error)
+        settle(failed)
     raise Damaged(reason) if damaged else OSError(reason)
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[Callable[[], None]]:
-    """Drop what is printed, inside, of errors that Orbax raises anyway; yields what waits for a failed read's end.
+def quiet() -> Iterator[Callable[[list[Exception]], None]]:
+    """Drop what is printed, inside, of errors that Orbax raises anyway; yields what waits for the end of what failed.
 
     Orbax logs each file that it misses, and leaves the tasks beside the one that failed: for each array that is still
     being read TensorStore, in a thread of its own, finds their event loop closed, which only `sys.unraisablehook`
@@ -91,12 +93,15 @@ class _Filters:
             for logger in self._loggers:
                 logger.removeFilter(self._others)
 
-    def settle(self) -> None:
-        """Wait until the tasks that a failed read left behind have ended."""
+    def settle(self, failed: list[Exception]) -> None:
+        """Wait until the tasks that a failed read or save left behind have ended, and let go of its errors."""
         self._last = time.monotonic()
         while time.monotonic() - self._last < LULL:
             time.sleep(LULL / 10)
-        gc.collect()
+        with warnings.catch_warnings():
+            _expect_loops_that_never_ran()
+            failed.clear()
+            gc.collect()
 
     def _unraisable(self, unraisable: Any) -> None:
         self._last = time.monotonic()
@@ -108,8 +113,11 @@ class _Filters:
             self._hook(unraisable)
 
     def _others(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.name == "asyncio" and record.exc_info else None
-        return "/orbax/checkpoint/" not in record.pathname and "tensorstore" not in str(error)
+        if record.name == "asyncio":
+            error = record.exc_info[1] if record.exc_info else None
+            # uvloop's words for a loop of Orbax's that was made with too few file descriptors.
+            return "tensorstore" not in str(error) and record.msg != "deallocating an open event loop"
+        return "/orbax/checkpoint/" not in record.pathname
 
 
 _FILTERS = _Filters()
@@ -119,7 +127,13 @@ def quiet_to_the_end() -> None:
     """Be quiet while the process ends, which collects what a failed save held: loops that were never made whole."""
     with _FILTERS.lock:
         _FILTERS.install()
+    _expect_loops_that_never_ran()
+
+
+def _expect_loops_that_never_ran() -> None:
+    """As with too few file descriptors: such a loop cannot be closed, and what it should have run is not awaited."""
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    warnings.filterwarnings("ignore", "unclosed event loop", ResourceWarning)
 
 
 def brief(error: Exception) -> str:

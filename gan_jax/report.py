@@ -4,7 +4,7 @@ import contextlib
 import importlib.util
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -128,12 +128,8 @@ class Report:
         warn(f"{what}.")
 
     def _with_lost(self, rows: list[LogRow], kept: Sequence[LogRow], start: int) -> list[LogRow]:
-        """The rows, and those of `kept`, the checkpoint's, that are not among them; it is said where any are lost."""
-        there = {row["step"] for row in rows}
-        found = [row for row in kept if _is_row(row) and row["step"] <= start and row["step"] not in there]
-        if found:
-            warn(f"metrics.jsonl has lost rows: {len(found)} are put back from the checkpoint.")
-        rows = sorted([*rows, *found], key=lambda row: row["step"])
+        """`with_lost`; what is lost for good is said."""
+        rows = with_lost(rows, kept, start, warn)
         if start and (not rows or rows[-1]["step"] < start):
             last = rows[-1]["step"] if rows else 0
             self.lose(
@@ -170,6 +166,17 @@ def read_rows(path: Path, stop: int) -> list[LogRow]:
             if _is_row(row) and row["step"] <= stop:
                 rows.append(row)
     return rows
+
+
+def with_lost(
+    rows: Sequence[LogRow], kept: Sequence[LogRow], start: int, warn: Callable[[str], object]
+) -> list[LogRow]:
+    """The rows of a log, with those of `kept`, a checkpoint's, for which there are none or others; `warn` is told."""
+    there = {row["step"]: row for row in rows}
+    found = {row["step"]: row for row in kept if _is_row(row) and row["step"] <= start}
+    if lost := sum(there.get(step) != row for step, row in found.items()):
+        warn(f"metrics.jsonl has lost rows: {lost} are put back from the checkpoint.")
+    return sorted((there | found).values(), key=lambda row: row["step"])
 
 
 def _is_row(row: Any) -> bool:

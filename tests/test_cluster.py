@@ -23,6 +23,7 @@ import pytest
 import gan_jax
 from gan_jax.comparison import tasks
 from gan_jax.comparison.groups import groups_of, join
+from gan_jax.comparison.scoring import write_scores
 from gan_jax.errors import InUse
 from gan_jax.loading import load_population
 from gan_jax.population_run import train_population
@@ -86,7 +87,7 @@ def assert_same_bits(one: Any, other: Any) -> None:
 def test_groups_joined_are_the_population_that_was_never_divided(
     tmp_path: Path, small: Callable[..., gan_jax.Config]
 ) -> None:
-    configs = [small(seed=i, steps=12, log_every=4) for i in range(3)]
+    configs = [small(seed=i, steps=12, log_every=4, checkpoint_every=8) for i in range(3)]
     configs[2] = dataclasses.replace(configs[2], d_learning_rate=1e30)  # diverges, alone in its group
     images = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 1), np.uint8)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -94,16 +95,17 @@ def test_groups_joined_are_the_population_that_was_never_divided(
     groups = groups_of(parts, configs, 2)
     for group in groups:
         train_population(group.folder, group.configs, images, warn=pytest.fail)
-    scores = {"step": 12, "protocol": "p", "network": "n", "scores": [{"x": 1.0}, {"x": 2.0}]}
-    (groups[0].folder / "scores.json").write_text(json.dumps(scores))
+    key: dict[str, Any] = {"step": 12, "protocol": "p", "network": "n"}
+    write_scores(groups[0].folder / "scores.json", key, [{"x": 1.0}, {"x": 2.0}])
     joined = join(parts, configs, groups, pytest.fail)
     assert joined.diverged.tolist() == load_population(whole).diverged.tolist()
     assert (joined.diverged >= 0).tolist() == [False, False, True]
-    assert_same_bits(joined.members, load_population(whole).members)
+    for step in (8, 12):  # were the last damaged, the run would go on from the one before
+        assert_same_bits(load_population(parts, step).members, load_population(whole, step).members)
     for name in ("config.json", "metrics.jsonl"):
         assert (parts / name).read_text() == (whole / name).read_text()
     found = json.loads((parts / "scores.json").read_text())
-    assert found == {**scores, "scores": [{"x": 1.0}, {"x": 2.0}, {}]}
+    assert found == {**key, "scores": [{"x": 1.0}, {"x": 2.0}, {}], "sha256": found["sha256"]}
     assert groups_of(parts, configs, 2) == [(parts, tuple(configs))]
     assert not groups[0].folder.exists()
 
@@ -115,6 +117,10 @@ def test_what_was_begun_keeps_its_groups(tmp_path: Path, small: Callable[..., ga
     groups[0].folder.mkdir(parents=True)
     assert groups_of(tmp_path, configs, 1) == groups_of(tmp_path, configs, 5) == groups
     (tmp_path / "config.json").touch()
+    assert groups_of(tmp_path, configs, 2) == [(tmp_path, tuple(configs))]
+    (tmp_path / "config.json").unlink()
+    shutil.rmtree(groups[0].folder.parent)
+    (tmp_path / "checkpoints" / "12").mkdir(parents=True)  # of a whole one whose config.json is lost
     assert groups_of(tmp_path, configs, 2) == [(tmp_path, tuple(configs))]
 
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,9 @@ import gan_jax
 from gan_jax import compare
 from gan_jax.comparison.spread import difference, spread
 from gan_jax.evaluation import Evaluator
+from gan_jax.loading import load_population
+from gan_jax.state import to_arrays
+from gan_jax.storage import sha256_of_arrays
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -88,10 +93,54 @@ def test_a_comparison_reports_every_member_and_goes_on_after_a_stop(
         assert (tmp_path / "c" / name).stat().st_size > 500
 
     evaluated = []
-    monkeypatch.setattr(Evaluator, "scores", lambda *args: evaluated.append(args))
-    assert in_process(*command).returncode == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "scores", lambda *args: evaluated.append(args))
+        assert in_process(*command).returncode == 0
     assert json.loads((tmp_path / "c" / "results.json").read_text()) == results
     assert not evaluated
+    for harm, words in (
+        (lose_what_came_last, ""),
+        (lose_the_log_and_damage, "is damaged"),
+        (change, "1 are put back"),
+    ):
+        before = contents(tmp_path / "c")
+        harm(tmp_path / "c")
+        done = in_process(*command)
+        assert (done.returncode, words in done.stderr) == (0, True), done.stderr
+        assert bool(done.stderr) == bool(words)
+        after = contents(tmp_path / "c")
+        assert {name for name in before if after[name] != before[name]} == set()
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """The files of a comparison of cross_entropy and hinge, and the SHA-256 of its members' states."""
+    names = ["report.md", "results.json", "results.csv", "curves.png"]
+    found: dict[str, object] = {}
+    for system in ("cross_entropy", "hinge"):
+        names += [
+            f"{system}/{name}" for name in ("config.json", "metrics.jsonl", "scores.json", "samples.png")
+        ]
+        found[system] = sha256_of_arrays(to_arrays(load_population(folder / system).real_members()))
+    return found | {name: (folder / name).read_bytes() for name in names}
+
+
+def lose_what_came_last(folder: Path) -> None:
+    """As a kill before the second system's last checkpoint, and then somebody who tidies up."""
+    shutil.rmtree(folder / "hinge" / "checkpoints" / "12")
+    for name in ("report.md", "results.json", "hinge/scores.json", "cross_entropy/config.json"):
+        (folder / name).unlink()
+
+
+def lose_the_log_and_damage(folder: Path) -> None:
+    (folder / "hinge" / "metrics.jsonl").unlink()
+    (folder / "hinge" / "checkpoints" / "12" / "_CHECKPOINT_METADATA").write_text("[]")
+
+
+def change(folder: Path) -> None:
+    """A digit of a score and one of a row."""
+    for name, number in (("scores.json", "frechet_distance"), ("metrics.jsonl", "d_loss")):
+        path = folder / "hinge" / name
+        path.write_text(re.sub(rf'("{number}": \[?)', r"\g<1>1", path.read_text(), count=1))
 
 
 def test_options_are_varied_in_every_combination(in_process: Command, own: None, tmp_path: Path) -> None:
@@ -123,9 +172,16 @@ def test_options_are_varied_in_every_combination(in_process: Command, own: None,
         (["--systems", "hinge", "--vary", "seed=1,2"], "seeds are --seeds"),
         (["--systems", "hinge", "--seeds=0"], "--seeds=0 is not allowed"),
         (["--systems", "hinge", "--batch_size=0"], "--batch_size=0 is not allowed"),
+        (
+            ["--systems", "hinge", *FLAGS, "--workdir=taken"],
+            "taken/report.md is not a file: give another --workdir",
+        ),
     ],
 )
-def test_bad_input_is_one_line(in_process: Command, tmp_path: Path, flags: list[str], words: str) -> None:
+def test_bad_input_is_one_line(
+    in_process: Command, own: None, tmp_path: Path, flags: list[str], words: str
+) -> None:
+    (tmp_path / "taken" / "report.md").mkdir(parents=True)
     done = in_process("compare", *flags)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()

@@ -17,11 +17,35 @@ from experiments.fault_campaign.judging import Verdict, failed, judge
 
 CASE = "mlp hinge"
 SAFE = ("same bits", "repaired", "refused")
+ONE_DEVICE = "import sys, jax; every = jax.devices(); jax.devices = lambda *_: every[:1]; "
 RECORD = (
-    "import sys, jax; every = jax.devices(); jax.devices = lambda *_: every[:1]; "
-    "from experiments.fault_campaign import shim; shim.arm(sys.argv[1], 'record', to=sys.argv[2]); "
+    f"{ONE_DEVICE}from experiments.fault_campaign import shim; shim.arm(sys.argv[1], 'record', to=sys.argv[2]); "
     "from gan_jax import cli, train; sys.argv[:3] = ['train']; cli.run(train.main)"
 )
+# The command, in which something happens before a checkpoint is read, or saved.
+BEFORE = f"""{ONE_DEVICE}
+import os, resource
+from experiments.fault_campaign import shim
+from gan_jax import cli, train
+from gan_jax.checkpoint import Checkpoints
+
+def leave_two_descriptors():
+    in_use = len(os.listdir("/proc/self/fd")) - 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 2, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+def fill_disk():
+    shim.arm(folder, "full")
+
+happen, name, folder = globals()[sys.argv.pop(1)], sys.argv.pop(1), sys.argv.pop(1)
+act = getattr(Checkpoints, name)
+
+def late(*args, **options):
+    happen()
+    return act(*args, **options)
+
+setattr(Checkpoints, name, late)
+cli.run(train.main)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +120,36 @@ def test_a_kill_at_any_operation_costs_the_steps_since_the_last_checkpoint(
         assert verdict.steps <= 2 * cases.CHECKPOINT_EVERY
 
 
+@pytest.mark.parametrize(
+    ("happens", "act", "words"),
+    [
+        ("leave_two_descriptors", "restore", "Too many open files"),
+        ("leave_two_descriptors", "save", "Too many open files"),
+        ("fill_disk", "save", "No space left on device"),
+    ],
+)
+def test_what_the_system_has_no_more_of_is_one_line_and_it_goes_on_to_the_same_bits(
+    happens: str, act: str, words: str, folder: Path, whole: cases.Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if happens == "fill_disk" and shutil.which("cc") is None:
+        pytest.skip("no C compiler here")
+    preloaded = {"LD_PRELOAD": str(shim.build(folder))} if happens == "fill_disk" else {}
+    work = fresh(folder / "half" / "run", folder / "work" / "run")
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", BEFORE, happens, act, str(work), *arguments(folder, work)],
+        env={**os.environ, **preloaded},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert ended.stderr.startswith("error: ")
+    assert words in ended.stderr
+    assert resumed(folder, whole, monkeypatch).outcome == "same bits"
+
+
 def test_what_is_lost_is_told_from_what_is_safe(folder: Path, whole: cases.Result) -> None:
     """The judge is not blind: another state, silence about a damaged file, or a traceback are losses."""
     done = folder / "whole" / "run"
@@ -106,6 +160,8 @@ def test_what_is_lost_is_told_from_what_is_safe(folder: Path, whole: cases.Resul
     assert judge([fine], done, False, whole._replace(rows=[]), (20, 20)).outcome == "lost"
     assert judge([Ended(2, "", "error: a\n")], done, False, whole, (0, 0)).outcome == "lost"
     assert judge([Ended(2, "", "error: a\n")], done, True, whole, (0, 0)).outcome == "refused"
+    assert judge([Ended(2, "", "warning: a\nerror: b\n")], done, True, whole, (0, 0)).outcome == "refused"
+    assert judge([Ended(2, "", "error: a\nb\n")], done, True, whole, (0, 0)).outcome == "lost"
     assert judge([Ended(0, "training for", "")], done, False, whole, (20, 20)).outcome == "lost"
     assert failed(Ended(1, "", "Traceback (most recent call last):")) == "traceback"
     assert failed(Ended("hang", "", "")) == "hang"

@@ -210,6 +210,45 @@ def test_nothing_that_a_browser_receives_tells_real_from_fake(tmp_path: Path) ->
     assert len(seen["real"]) == 1
 
 
+@contextlib.contextmanager
+def own_lines() -> Iterator[list[tuple[str, int]]]:
+    """The lines of gan_jax that this thread runs meanwhile."""
+    found: list[tuple[str, int]] = []
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        path = frame.f_code.co_filename
+        if f"{os.sep}gan_jax{os.sep}" not in path:
+            return None
+        found.append((path, frame.f_lineno))
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield found
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_both_kinds_are_ready_bytes_that_come_the_same_way(
+    seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the time that an image takes to come does not tell them apart, either."""
+    app, _ = make_app(tmp_path, num=20, seconds=seconds)
+    monkeypatch.setattr(page, "png", lambda image: pytest.fail("all were to be ready"))
+    client = app.test_client()
+    join(client, "Ann")
+    ways: dict[str, set] = {"real": set(), "fake": set()}
+    for card, truth in truths(tmp_path).items():
+        with own_lines() as lines:
+            assert client.get(f"/image/{card}").status_code == 200
+        ways[truth].add(tuple(lines))
+    assert ways["real"] == ways["fake"]
+    assert len(ways["real"]) == 1
+    assert len(ways["real"].pop()) > 5
+
+
 def test_the_first_answer_stays(tmp_path: Path) -> None:
     app, _ = make_app(tmp_path)
     client = app.test_client()

@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.fault_campaign import several
+from experiments.fault_campaign.cases import Ended
 from gan_jax import config, train
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.errors import UserError
@@ -28,80 +28,12 @@ RUN = ("--dataset=own.npz", "--model=mlp", "--no_spectral_norm", "--batch_size=1
 RUN = (*RUN, "--log_every=10", "--checkpoint_every=10", "--workdir=run")
 STEPS = ("--steps=60",)
 
-# The command, in which process I's part in the N-th agreement to go on is preceded by something.
-BEFORE = """
-import os, signal, sys, time
-from gan_jax import cli, train
-from gan_jax.processes.follower import Follower
-from gan_jax.processes.leader import Leader
-
-kind = Leader if "--process_id=0" in sys.argv else Follower
-stops, count = kind.stops, 0
-
-def before(self, received):
-    global count
-    count += 1
-    if count == {number}:
-        {act}
-    return stops(self, received)
-
-kind.stops = before
-cli.run(train.main)
-"""
-KILL = "os.kill(os.getpid(), signal.SIGKILL)"
-# The others wait for this process's share of the next steps, and the leader hears of the signal meanwhile.
-STOP = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(2)"
-
-
-Ended = tuple[int, str, str]  # (exit code, output, errors)
-
-
-def start(folder: Path, what: Sequence[str], devices: int, **variables: object) -> subprocess.Popen[str]:
-    xla = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", *what],
-        cwd=folder,
-        env={**os.environ, "XLA_FLAGS": xla, **{name: str(value) for name, value in variables.items()}},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def ended(processes: Sequence[subprocess.Popen[str]]) -> list[Ended]:
-    """Each process's end, without what Gloo, the CPU's transport, says of itself."""
-    found = []
-    try:
-        for process in processes:
-            out, err = process.communicate(timeout=500)
-            lines = [line for line in out.splitlines() if not line.startswith("[Gloo]")]
-            # The devices of a process are not always as many here, which a run that goes on says.
-            said = [
-                line
-                for line in err.splitlines(True)
-                if not line.startswith("warning: this run was made with")
-            ]
-            found.append((process.returncode, "\n".join(lines), "".join(said)))
-    finally:
-        for process in processes:
-            process.kill()
-    return found
-
 
 def run(
     folder: Path, count: int, *flags: str, scripts: dict[int, str] | None = None, own: Sequence[str] = ()
 ) -> list[Ended]:
-    """The command in so many processes, on four devices altogether; the last one has flags of its `own`.
-
-    `scripts` take the place of some processes' command.
-    """
-    port, processes = free_port(), []
-    for i in range(count):
-        what = ["-m", "gan_jax.train"] if i not in (scripts or {}) else ["-c", (scripts or {})[i]]
-        where = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}", f"--process_id={i}"]
-        mine = own if i == count - 1 else ()
-        processes.append(start(folder, [*what, *RUN, *flags, *where, *mine], 4 // count))
-    return ended(processes)
+    """The command in so many processes, on four devices altogether, as `several.run` does it."""
+    return several.run(folder, [*RUN, *flags], count, 4, scripts=scripts, own=own)
 
 
 def slurm_run(folder: Path, count: int, *flags: str) -> list[Ended]:
@@ -110,7 +42,7 @@ def slurm_run(folder: Path, count: int, *flags: str) -> list[Ended]:
     given |= {"SLURM_STEP_NUM_NODES": 1, "JAX_COORDINATOR_PORT": free_port()}
     what = ["-m", "gan_jax.train", *RUN, *flags, "--distributed"]
     tasks = [{"SLURM_PROCID": i, "SLURM_LOCALID": i} for i in range(count)]
-    return ended([start(folder, what, 4 // count, **given, **task) for task in tasks])
+    return several.ends([several.start(folder, what, 4 // count, {**given, **task}) for task in tasks])
 
 
 def newest(folder: Path) -> tuple[int, dict[str, np.ndarray]]:
@@ -151,12 +83,12 @@ def test_killed_and_stopped_in_several_processes_and_resumed_in_others_it_is_the
     [(code, _, err)] = run(whole, 1, *STEPS)
     assert code == 0, err
 
-    four = run(folder, 4, *STEPS, scripts={2: BEFORE.format(number=3, act=KILL)})
+    four = run(folder, 4, *STEPS, scripts={2: several.BEFORE.format(number=3, act=several.KILL)})
     assert_gone(2, 4, four)
     assert "on 4 × cpu of 4 processes" in four[0][1]
     assert all(out == "" for _, out, _ in four[1:])
 
-    two = run(folder, 2, *STEPS, scripts={0: BEFORE.format(number=2, act=KILL)})
+    two = run(folder, 2, *STEPS, scripts={0: several.BEFORE.format(number=2, act=several.KILL)})
     assert "resuming at step " in two[0][1]
     assert_gone(0, 2, two)
     assert newest(folder)[0] < 60
@@ -165,7 +97,7 @@ def test_killed_and_stopped_in_several_processes_and_resumed_in_others_it_is_the
     assert code == 0
     assert "resuming at step " in out
 
-    four = run(folder, 4, *STEPS, scripts={3: BEFORE.format(number=1, act=STOP)})
+    four = run(folder, 4, *STEPS, scripts={3: several.BEFORE.format(number=1, act=several.STOP)})
     assert [code for code, _, _ in four] == [128 + signal.SIGTERM] * 4, four
     stopped, _ = newest(folder)
     assert 45 < stopped < 60
@@ -203,7 +135,7 @@ print(gan.step, gan.metrics["d_loss"], gan.sample(8).sum(), gan.discriminate(gan
 
 def test_fit_in_two_processes_gives_both_the_same_gan(folder: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
-    one, other = ended([start(folder, ["-c", FIT, address, str(i)], 2) for i in range(2)])
+    one, other = several.ends([several.start(folder, ["-c", FIT, address, str(i)], 2, {}) for i in range(2)])
     assert one == other
     assert one[0] == 0, one
     assert one[1].startswith("20 ")

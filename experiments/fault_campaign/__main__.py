@@ -2,9 +2,11 @@
 
     python -m experiments.fault_campaign
     python -m experiments.fault_campaign --faults=60 --seed=2
+    python -m experiments.fault_campaign --parts comparisons processes
 
 Kills, signals, failing and full disks, and harm to every file of a run's and of the cache folder, over short runs of
-`mlp` and of `conv_small`; and mutations of every file that is read and of every command line. Needs Linux and a C
+`mlp` and of `conv_small`; the same to comparisons, whole and in groups; kills of one of a run's processes; and
+mutations of every file that is read and of every command line. Needs Linux and a C
 compiler; as root it also mounts small disks. A campaign that is stopped goes on where it was. Writes fault_campaign.md
 to experiments/results/; exits 1 if a run was lost or a traceback shown. Expect half an hour of one core.
 
@@ -13,6 +15,7 @@ first part of them is what a kill leaves there. That all of them make the run's 
 """
 
 import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -23,18 +26,32 @@ from pathlib import Path
 from typing import Any
 
 from gan_jax import cli
-from gan_jax.options import COUNT, PATH, SEED, check, option
+from gan_jax.errors import unknown
+from gan_jax.options import COUNT, PATH, SEED, Rule, check, option
 from gan_jax.storage import expanded, write_atomically
 
 FLAGS = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"  # compiled in seconds
+
+
+def _part(name: Any) -> str:
+    if name not in PARTS:
+        raise unknown("part", name, PARTS)
+    return str(name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """How many faults, and where to."""
 
-    faults: int = option(100_000, "Do at most this many, chosen at random.", COUNT)
+    faults: int = option(100_000, "Do at most this many of each part, chosen at random.", COUNT)
     mutations: int = option(10_000, "Mutations of files and command lines.", COUNT)
+    parts: tuple[str, ...] = option(
+        ("runs", "goodput", "mutations", "comparisons", "processes"),
+        "What to do: faults to runs, ten kills of one run, mutations of what is read, faults to comparisons, kills of "
+        "the processes of one run.",
+        Rule("", _part, metavar="PART"),
+        many=True,
+    )
     seed: int = option(0, "Seed of all that is random.", SEED)
     workdir: str = option("runs/fault_campaign", "Folder to work in; rerun with the same to go on.", PATH)
     out: str = option("experiments/results", "Folder to write to.", PATH)
@@ -51,39 +68,82 @@ def main(args: Sequence[str]) -> int:
     root.mkdir(parents=True, exist_ok=True)
     if os.environ.get("FAULT_CAMPAIGN") != "1":
         return _again(root)
-    from experiments.fault_campaign import hostile
+    from experiments.fault_campaign.report import write
+
+    for part in options.parts:
+        PARTS[part](root, options)
+    # All seeds that were done in this folder make one table.
+    seeds = sorted(path.name.removeprefix("seed-") for path in root.parent.glob("seed-*"))
+    command = f"for seed in {' '.join(seeds)}; do python -m experiments.fault_campaign --seed=$seed; done"
+    return write(expanded(options.out), root, command)
+
+
+def _runs(root: Path, options: Options) -> None:
     from experiments.fault_campaign.campaign import Campaign, plan
-    from experiments.fault_campaign.goodput import goodput
-    from experiments.fault_campaign.report import Done, write
 
     campaign = Campaign(root, options.seed)
-    faults = plan(campaign, options.faults, _mounts())
-    log = root / "results.jsonl"
-    done = [Done(*json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
+    _do_all(root / "results.jsonl", plan(campaign, options.faults, _mounts()), campaign.do)
+
+
+def _goodput(root: Path, options: Options) -> None:
+    from experiments.fault_campaign.campaign import Campaign
+    from experiments.fault_campaign.goodput import goodput
+
+    _keep(root / "goodput.json", lambda: goodput(Campaign(root, options.seed)))
+
+
+def _hostile(root: Path, options: Options) -> None:
+    from experiments.fault_campaign import hostile
+    from experiments.fault_campaign.campaign import Campaign
+    from experiments.fault_campaign.cases import CASES
+
+    Campaign(root, options.seed)  # which makes the run whose checkpoints are taken
+    source = root / "half" / next(iter(CASES)) / "checkpoints"
+    _keep(root / "mutated.json", lambda: hostile.sweep(root / "mutated", source, options.mutations))
+
+
+def _comparisons(root: Path, options: Options) -> None:
+    from experiments.fault_campaign.comparison_faults import do, plan
+    from experiments.fault_campaign.comparisons import Comparisons
+
+    comparisons = Comparisons(root, options.seed)
+    _do_all(
+        root / "comparisons.jsonl", plan(comparisons)[: options.faults], functools.partial(do, comparisons)
+    )
+
+
+def _processes(root: Path, options: Options) -> None:
+    from experiments.fault_campaign.several import Several, plan
+
+    _do_all(root / "processes.jsonl", plan(options.seed)[: options.faults], Several(root).do)
+
+
+PARTS: dict[str, Callable[[Path, Options], None]] = {
+    "runs": _runs,
+    "goodput": _goodput,
+    "mutations": _hostile,
+    "comparisons": _comparisons,
+    "processes": _processes,
+}
+
+
+def _do_all(log: Path, faults: Sequence[Any], do: Callable[[Any, int], Any]) -> None:
+    """Do the faults that are not in the log yet. What was lost is tried again, which shows whether it was mended."""
+    from experiments.fault_campaign.report import Done, read
+
+    done = read(log)
     for index, fault in enumerate(faults):
-        if (
-            index < len(done) and not done[index].bad
-        ):  # what was lost is tried again, which shows whether it was mended
+        if index < len(done) and not done[index].bad:
             continue
-        done[index : index + 1] = [Done(*fault, *campaign.do(fault, index))]
+        done[index : index + 1] = [Done(*fault, *do(fault, index))]
         write_atomically(log, "".join(json.dumps(x) + "\n" for x in done))
         print(f"{index + 1}/{len(faults)} {fault.kind}, {fault.case}: {done[index].outcome}", flush=True)
-    kept = _kept(root / "goodput.json", lambda: goodput(campaign))
-    source = root / "half" / faults[0].case / "checkpoints"
-    mutated = _kept(root / "mutated.json", lambda: hostile.sweep(root / "mutated", source, options.mutations))
-    # All seeds that were done in this folder make one table.
-    logs = sorted(root.parent.glob("seed-*/results.jsonl"))
-    every = [Done(*json.loads(line)) for path in logs for line in path.read_text().splitlines()]
-    seeds = " ".join(path.parent.name.removeprefix("seed-") for path in logs)
-    command = f"for seed in {seeds}; do python -m experiments.fault_campaign --seed=$seed; done"
-    return write(expanded(options.out), every, kept, mutated, command)
 
 
-def _kept(path: Path, make: Callable[[], Any]) -> Any:
-    """What `make` gave, now or when it was last called."""
+def _keep(path: Path, make: Callable[[], Any]) -> None:
+    """Have what `make` gives in the file, unless it is there."""
     if not path.exists():
         write_atomically(path, json.dumps(make()))
-    return json.loads(path.read_text())
 
 
 def _again(root: Path) -> int:

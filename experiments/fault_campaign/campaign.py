@@ -1,13 +1,11 @@
 """The faults, one by one: each is done to a run, which is then resumed to its end and judged."""
 
 import contextlib
-import json
 import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple
 from experiments.fault_campaign import cases, damage, shim
 from experiments.fault_campaign.cases import CASES, Ended, Result, arguments, contents, fresh, run
 from experiments.fault_campaign.judging import Verdict, failed, judge
+from experiments.fault_campaign.server import Client
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.report import read_rows
 
@@ -36,7 +35,7 @@ class Campaign:
         """The runs that are compared with are made first, if they are not there yet."""
         self.root, self.seed = root, seed
         self.data, self.work = cases.images(root), root / "work" / "run"
-        self._server: Any = None
+        self._server = Client()
         self.whole: dict[str, Result] = {}
         self.recorded: dict[str, Operations] = {}
         for case in CASES:
@@ -70,14 +69,7 @@ class Campaign:
 
     def ask(self, args: list[str], env: dict[str, str] | None = None, **fault: Any) -> Ended:
         """Have a process of its own run the command, with a fault."""
-        if self._server is None:
-            command = [sys.executable, "-m", "experiments.fault_campaign.server"]
-            self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        request = {"args": args, "env": env or {}, "fault": {"kind": "none", "root": str(self.work), **fault}}
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        answer = json.loads(self._server.stdout.readline())
-        return Ended(answer["rc"], answer["out"], answer["err"])
+        return self._server.ask("train", args, env, root=str(self.work), **fault)
 
     def do(self, fault: Fault, index: int) -> Verdict:
         """The fault, and what became of the run."""

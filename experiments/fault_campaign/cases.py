@@ -1,6 +1,7 @@
 """The runs that are harmed: short ones of tiny images, in this process, and what they must end as."""
 
 import contextlib
+import importlib
 import io
 import json
 import shutil
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan_jax import cli, train
+from gan_jax import cli
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.storage import sha256_of_arrays
 
@@ -66,20 +67,21 @@ def arguments(case: str, data: Path, folder: Path, steps: int = STEPS) -> list[s
     return [*CASES[case], *common, f"--workdir={folder}"]
 
 
-def run(args: list[str]) -> Ended:
+def run(args: list[str], command: str = "train") -> Ended:
     """The command in this process, which has the programs compiled."""
 
     def too_long(*_: object) -> None:
         raise TimeoutError("hang")
 
     out, err = io.StringIO(), io.StringIO()
-    before, sys.argv = sys.argv, ["gan_jax.train", *args]
+    main = importlib.import_module(f"gan_jax.{command}").main
+    before, sys.argv = sys.argv, [f"gan_jax.{command}", *args]
     signal.signal(signal.SIGALRM, too_long)
     signal.alarm(LIMIT)
     rc: int | str = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.run(train.main)
+            cli.run(main)
         except SystemExit as ended:
             rc = int(ended.code or 0)
         except TimeoutError:

@@ -28,6 +28,12 @@ def failed(ended: Ended) -> str | None:
     return None
 
 
+def in_one_line(ended: Ended) -> bool:
+    """Whether a command said why it refused in one line; warnings may come before it."""
+    *warnings, line = ended.err.strip().splitlines() or [""]
+    return line.startswith("error: ") and all(warning.startswith("warning: ") for warning in warnings)
+
+
 def judge(
     attempts: Sequence[Ended], folder: Path, unchanged: bool, whole: Result, before: tuple[int, int]
 ) -> Verdict:
@@ -45,9 +51,7 @@ def judge(
     steps = max(before[0] - resumed, 0)
     said = " | ".join(last.err.split("\n")).strip(" |")
     if last.rc == 2:
-        one = len(last.err.strip().splitlines()) == 1
-        fine = one and unchanged and last.err.startswith("error: ")
-        return Verdict("refused" if fine else "lost", 0, said[:300])
+        return Verdict("refused" if unchanged and in_one_line(last) else "lost", 0, said[:300])
     now = result(folder)
     if now is None or (now.step, now.state) != (STEPS, whole.state):
         return Verdict("lost", steps, f"another state at the end; {said[:300]}")

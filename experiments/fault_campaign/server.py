@@ -1,8 +1,9 @@
-"""Runs `gan_jax.train` in processes of their own that need no second to import it: each is a fork of this one.
+"""Runs gan_jax's commands in processes of their own that need no second to import it: each is a fork of this one.
 
     LD_PRELOAD=shim.so python -m experiments.fault_campaign.server
 
-A line of JSON comes in, {"args": [...], "fault": {...}}, and one goes out, {"rc": ..., "out": ..., "err": ...}.
+A line of JSON comes in, {"command": "train", "args": [...], "fault": {...}}, and one goes out,
+{"rc": ..., "out": ..., "err": ...}.
 """
 
 import atexit
@@ -12,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,14 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.fault_campaign import shim
-from gan_jax import cli, train
+from experiments.fault_campaign.cases import Ended
+from gan_jax import cli
 
 LIMIT = 240.0  # seconds, after which a run is taken to hang
 
 
 def serve() -> None:
     """Answer requests until there are no more."""
-    for name in ("evaluation.named", "features.random_net", "pictures", "drawing"):
+    for name in ("train", "compare", "evaluation.named", "features.random_net", "pictures", "drawing"):
         importlib.import_module(f"gan_jax.{name}")
     importlib.import_module("matplotlib.backends.backend_agg")
     for line in sys.stdin:
@@ -57,10 +60,11 @@ def _become(request: dict[str, Any], paths: list[Path]) -> None:
     fault = request["fault"]
     if shim.preloaded():
         shim.arm(**fault)
-    sys.argv = ["gan_jax.train", *request["args"]]
+    main = importlib.import_module(f"gan_jax.{request['command']}").main
+    sys.argv = [f"gan_jax.{request['command']}", *request["args"]]
     code: Any = 0
     try:
-        cli.run(train.main)
+        cli.run(main)
     except SystemExit as ended:
         code = ended.code or 0
     except BaseException:
@@ -90,6 +94,32 @@ def _wait(child: int, fault: dict[str, Any]) -> int | str:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return "hang"
+
+
+class Client:
+    """Who asks: it starts the process that forks one for each command."""
+
+    def __init__(self) -> None:
+        """It starts when it is needed."""
+        self._process: Any = None
+
+    def ask(
+        self,
+        command: str,
+        args: list[str],
+        env: dict[str, str] | None = None,
+        kind: str = "none",
+        **fault: Any,
+    ) -> Ended:
+        """Have a process of its own run the command, with a fault."""
+        if self._process is None:
+            line = [sys.executable, "-m", "experiments.fault_campaign.server"]
+            self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        request = {"command": command, "args": args, "env": env or {}, "fault": {"kind": kind, **fault}}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        return Ended(answer["rc"], answer["out"], answer["err"])
 
 
 if __name__ == "__main__":

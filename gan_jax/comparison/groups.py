@@ -4,24 +4,22 @@ Members are independent, so groups of them can be trained anywhere and in any or
 depend on its group; on an accelerator they do up to rounding, as members of one group share its operations.
 """
 
-import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from gan_jax import workdir
-from gan_jax.checkpoint import Checkpoints
+from gan_jax.checkpoint import Arrays, Checkpoints
 from gan_jax.comparison.scoring import join_scores
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.loading import load_population
 from gan_jax.population import Population
+from gan_jax.population_run import to_keep, write_log
 from gan_jax.report import LogRow, read_rows
-from gan_jax.state import to_arrays
-from gan_jax.storage import write_atomically
 
 PREFIX = (
     "groups_of_"  # the folder's name says the size, so that whoever goes on, anywhere, finds the same groups
@@ -39,7 +37,10 @@ def groups_of(folder: Path, configs: Sequence[Config], size: int) -> list[Group]
     """A system's members in groups of `size`. What was begun before, whole or in other groups, goes on as it was."""
     if not (folder / "config.json").exists():
         begun = [path.name.removeprefix(PREFIX) for path in folder.glob(f"{PREFIX}*")]
-        size = next((int(text) for text in sorted(begun) if text.isdecimal() and int(text)), size)
+        lost = (
+            len(configs) if Checkpoints(folder / "checkpoints").steps else size
+        )  # of a whole one's config.json
+        size = next((int(text) for text in sorted(begun) if text.isdecimal() and int(text)), lost)
         if size < len(configs):
             parent = folder / f"{PREFIX}{size}"
             return [
@@ -63,20 +64,39 @@ def join(
             raise UserError(
                 f"{group.folder} holds other members than this comparison's: give another --workdir."
             )
-    arrays = [to_arrays(population.real_members()) for population in found]
-    with Checkpoints(folder / "checkpoints", write=True) as checkpoints:
-        checkpoints.save({name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}, total)
     rows = [read_rows(group.folder / "metrics.jsonl", total) for group in groups]
     by_step = [{row["step"]: row for row in each} for each in rows]
-    steps = [
-        step for step in by_step[0] if all(step in each for each in by_step)
-    ]  # a lost row is lost for all
+    # A lost row is lost for all.
+    steps = [step for step in by_step[0] if all(step in each for each in by_step)]
     log = [_joined([each[step] for each in by_step]) for step in steps]
-    write_atomically(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in log))
+    write_log(folder, log)
+    facts = workdir.read(groups[0].folder).facts
+    with Checkpoints(
+        folder / "checkpoints", write=True, digest=workdir.digest(configs, facts)
+    ) as checkpoints:
+        for step, arrays in _states(groups, total):
+            kept = [row for row in log if row["step"] <= step]
+            checkpoints.save(arrays, step, log=to_keep(kept, len(configs)))
     join_scores([(group.folder, len(group.configs)) for group in groups], folder)
-    workdir.write_population_config(folder, configs, workdir.read(groups[0].folder).facts)
+    workdir.write_population_config(folder, configs, facts)
     shutil.rmtree(groups[0].folder.parent)
     return load_population(folder, warn=warn)
+
+
+def _states(groups: Sequence[Group], total: int) -> Iterator[tuple[int, Arrays]]:
+    """The arrays of all members together at each step of which all groups have a whole checkpoint, ascending.
+
+    Not only the last: were it the one to be damaged, all would have to be trained again.
+    """
+    readers = [Checkpoints(group.folder / "checkpoints") for group in groups]
+    for step in sorted(set.intersection(*(set(reader.steps) for reader in readers))):
+        try:
+            found = [restored for reader in readers if (restored := reader.restore(lambda text: None, step))]
+        except UserError:
+            if step == total:
+                raise
+            continue  # a damaged one
+        yield step, {name: np.concatenate([arrays[name] for _, arrays in found]) for name in found[0][1]}
 
 
 def _joined(rows: Sequence[LogRow]) -> LogRow:

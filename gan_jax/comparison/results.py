@@ -24,6 +24,7 @@ COMPARED = {
     "modes_found": ("modes found", False),
     "high_quality": ("the share of samples of high quality", False),
 }
+FILES = ("report.md", "results.json", "results.csv", "curves.png")
 FOUND = ("classes_found", "modes_found")
 
 Pairs = Mapping[tuple[str, str, str], Difference]  # of two systems, by a metric

@@ -1,8 +1,9 @@
 """The scores of a population's members, kept in its folder so that a comparison that goes on takes them as they are."""
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from gan_jax.drawing import shown_beside
 from gan_jax.evaluation.named import Judge
 from gan_jax.population import Population
 from gan_jax.report import LogRow, read_rows
-from gan_jax.storage import replacing, write_atomically
+from gan_jax.storage import content_of, replacing, write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
             continue
         images = gan.sample(evaluator.num, evaluator.seed)
         scores.append({score.metric: score.value for score in evaluator.scores(images)})
-        write_atomically(path, json.dumps({**key, "scores": scores}) + "\n")
+        write_scores(path, key, scores)
     grid = np.concatenate(rows) if rows else np.zeros((1, 28, 28, 1), np.uint8)
     with replacing(folder / "samples.png") as new:
         pictures.grid(grid, PER_MEMBER).save(new, "PNG")
@@ -73,7 +74,17 @@ def join_scores(parts: Sequence[tuple[Path, int]], folder: Path) -> None:
     for each, (_, count) in zip(found, parts, strict=True):
         own = each.get("scores", [])
         scores += own + [{}] * (count - len(own))  # those that diverged after the last score have none
-    write_atomically(folder / NAME, json.dumps({**key, "scores": scores}) + "\n")
+    write_scores(folder / NAME, key, scores)
+
+
+def write_scores(path: Path, key: Mapping[str, Any], scores: Sequence[dict[str, float]]) -> None:
+    """Write the members' scores; `key` says of what they are, and by what."""
+    content = {**key, "scores": scores}
+    write_atomically(path, json.dumps({**content, "sha256": _sha256(content)}) + "\n")
+
+
+def _sha256(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _read(path: Path, key: dict[str, Any]) -> list[dict[str, float]]:
@@ -84,7 +95,7 @@ def _read(path: Path, key: dict[str, Any]) -> list[dict[str, float]]:
 def _content(path: Path) -> dict[str, Any]:
     """What such a file holds; nothing of one that is missing or damaged."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        found = json.loads(content_of(path))
+        return found if found.pop("sha256") == _sha256(found) else {}
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError):
         return {}
-    return found if isinstance(found, dict) and isinstance(found.get("scores"), list) else {}
