@@ -24,6 +24,7 @@ if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 if TYPE_CHECKING:
+    from gan_jax.augmentations import AUGMENTATIONS, Augmentation
     from gan_jax.config import PRESETS, Config
     from gan_jax.data import DATASETS
     from gan_jax.errors import Diverged, UserError
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 # Name -> the module that has it, imported when the name is first used (PEP 562).
 _HOMES = {
+    "AUGMENTATIONS": "augmentations",
+    "Augmentation": "augmentations",
     "DATASETS": "data",
     "DEFAULT_WEIGHTS": "penalties",
     "Config": "config",
@@ -63,6 +66,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AUGMENTATIONS",
     "DATASETS",
     "DEFAULT_WEIGHTS",
     "MODELS",
@@ -71,6 +75,7 @@ __all__ = [
     "PENALTIES",
     "PRESETS",
     "SCHEDULES",
+    "Augmentation",
     "Config",
     "Diverged",
     "Gan",

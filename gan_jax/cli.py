@@ -22,9 +22,7 @@ __all__ = ["parse", "run", "use_compilation_cache"]
 
 T = TypeVar("T")
 
-_PLUGIN_HELP = (
-    "Python files to import first: they register losses, penalties, nets, optimizers, data sets, metrics."
-)
+_PLUGIN_HELP = "Python files to import first: they register losses, penalties, augmentations, nets, optimizers, data sets, metrics."
 
 
 class _Parser(argparse.ArgumentParser):

@@ -25,8 +25,10 @@ class Config(System, Nets, Optimization, Run):
     def __post_init__(self) -> None:
         """Take what was not given from the preset, and check every field."""
         options.check(self, _defaults(self.preset))
-        if len(set(self.penalty)) < len(self.penalty):
-            raise UserError(f"--penalty names one twice: {' '.join(self.penalty)}. Give each once.")
+        for name in ("penalty", "augment"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given):
+                raise UserError(f"--{name} names one twice: {' '.join(given)}. Give each once.")
         if self.penalty_weight is not None and not self.penalty:
             raise UserError(
                 "--penalty_weight has nothing to weigh: name a --penalty as well, or leave it out."
