@@ -22,7 +22,10 @@ __all__ = ["parse", "run", "use_compilation_cache"]
 
 T = TypeVar("T")
 
-_PLUGIN_HELP = "Python files to import first: they register losses, penalties, augmentations, nets, optimizers, data sets, metrics."
+_PLUGIN_HELP = (
+    "Python files to import first: they register losses, penalties, augmentations, nets, optimizers, data sets, "
+    "metrics."
+)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -84,9 +84,10 @@ def _check_points(points: np.ndarray) -> None:
 class Parts:
     """A GAN's nets, objective, penalties and optimizer, and the sizes that its step is compiled for.
 
-    image_shape: [H, W, C], or [2] of points. num_classes: of a conditional GAN's labels, None for others.
-    augmentations: what each image goes through before D sees it. pack: how many images D takes as one. ema, clip, grad_clip: whether there are averaged weights, and clipping of
-    weights or gradients; how much is in the state. log_gradients: whether the gradients' norms are among the metrics.
+    augmentations: what each image goes through before D sees it. image_shape: [H, W, C], or [2] of points.
+    num_classes: of a conditional GAN's labels, None for others. pack: how many images D takes as one. ema, clip,
+    grad_clip: whether there are averaged weights, and clipping of weights or gradients; how much is in the state.
+    log_gradients: whether the gradients' norms are among the metrics.
     axis: the device axis over which a batch is sharded, if any.
     """
 
@@ -139,8 +140,9 @@ def build(
     """The parts of a run on images [H, W, C], or on points [2], with labels below `num_classes`, or without labels.
 
     Raises:
-      UserError: for a conditional run without labels, augmented points, nets that do not suit the images, nets that take no notice
-        of labels or spectral norm where the config asks for them, and parts that fail or are not what they must be.
+      UserError: for a conditional run without labels, augmented points, nets that do not suit the images, nets that
+        take no notice of labels or spectral norm where the config asks for them, and parts that fail or are not what
+        they must be.
     """
     if config.conditional and num_classes is None:
         raise UserError("--conditional needs labels, and these images have none: leave it out.")
