@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gan_jax.augmentations import AUGMENTATIONS, Augmentation
     from gan_jax.config import PRESETS, Config
     from gan_jax.data import DATASETS
+    from gan_jax.duration import steps_within
     from gan_jax.errors import Diverged, UserError
     from gan_jax.gan import Gan
     from gan_jax.loading import load, load_population
@@ -63,6 +64,7 @@ _HOMES = {
     "load": "loading",
     "load_population": "loading",
     "load_plugin": "plugins",
+    "steps_within": "duration",
 }
 
 __all__ = [
@@ -90,6 +92,7 @@ __all__ = [
     "load",
     "load_plugin",
     "load_population",
+    "steps_within",
 ]
 
 

@@ -135,6 +135,8 @@ def command_from_args(kind: type[C], args: Sequence[str]) -> C:
         defaults=lambda given: _defaults(given.get("preset")),
         from_file=lambda file: _values_of_file(file, names),
     )
+    if "--time" in names and (other := sorted(names & {"--steps", "--epochs"})):
+        raise UserError(f"--time and {other[0]} are two lengths of the run: give one of them.")
     if {"--steps", "--epochs"} <= names:
         from gan_jax import report  # which takes a Config
 
@@ -151,7 +153,7 @@ def _values_of_file(file: str, flags: set[str]) -> dict[str, Any]:
         raise UserError(f"--config={file} is of a population: `gan_jax.compare` trains those.")
     if "--preset" in flags:
         raise UserError(f"--config={file} and --preset are two whole systems: give one of them.")
-    left_out = {"workdir"} | ({"steps"} if "--epochs" in flags else set())  # which would count
+    left_out = {"workdir"} | ({"steps"} if flags & {"--epochs", "--time"} else set())  # which would count
     return {name: value for name, value in vars(record.config).items() if name not in left_out}
 
 
