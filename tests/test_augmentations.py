@@ -29,7 +29,7 @@ POLICY = ("translation", "cutout")
 
 
 def translation(uniform: np.ndarray, image: np.ndarray) -> np.ndarray:
-    out = np.zeros_like(image)
+    out = np.full_like(image, -1)
     most = [int(size / 8 + 0.5) for size in image.shape[:2]]
     down, right = (int(u * (2 * m + 1)) - m for u, m in zip(uniform, most, strict=True))
     for i, j in np.ndindex(image.shape[:2]):
@@ -44,7 +44,7 @@ def cutout(uniform: np.ndarray, image: np.ndarray) -> np.ndarray:
         hole = int(size * 0.5 + 0.5)
         centre = int(u * (size + 1 - hole % 2))
         cut.append(np.clip(np.arange(hole) + centre - hole // 2, 0, size - 1))
-    out[np.ix_(*cut)] = 0
+    out[np.ix_(*cut)] = -1
     return out
 
 
@@ -76,7 +76,7 @@ def test_translation_reaches_every_offset_and_cutout_every_pixel() -> None:
     )  # an eighth of 28 is 3.5, rounded up as there
     assert counts.min() > 1000 / 9 / 2
     (cut,) = augmented([("", AUGMENTATIONS["cutout"])], key, None, jnp.asarray(images))
-    gone = (np.asarray(cut)[..., 0] == 0).mean(0)
+    gone = (np.asarray(cut)[..., 0] == -1).mean(0)
     # A hole of 14 at 29 places: the middle is in 14 of them along each axis, a corner in 8.
     np.testing.assert_allclose([gone[14, 14], gone[0, 0]], [(14 / 29) ** 2, (8 / 29) ** 2], atol=0.05)
 
