@@ -99,7 +99,7 @@ class Nets:
     )
     conditional: bool = option(
         False,
-        "Generate a class on demand: a class embedding in G, and D judges image and label together.",
+        "Generate a class on demand: G is told the class, and D judges image and label together.",
         options.FLAG,
     )
     dtype: str = option(
