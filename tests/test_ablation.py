@@ -92,7 +92,7 @@ def test_a_change_is_better_by_the_mean_ratio_and_worse_on_no_set(
 
 
 FLAGS = (
-    "--base=gan", "--datasets=own.npz", "--seeds=2", "--steps=3", "--num=80", "--workdir=w", "--changes", "beta1=0",
+    "--base=gan", "--datasets=own.npz", "--seeds=1", "--steps=3", "--num=80", "--workdir=w", "--changes", "beta1=0",
 )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def test_the_command_tries_changes_and_takes_what_is_there(
     assert list(found["changes"]) == [BASE, "beta1=0"]
     for name, beta1 in ((BASE, 0.9), ("beta1=0", 0.0)):
         one = found["changes"][name]["datasets"]["own.npz"]
-        assert (one["config"]["beta1"], one["seeds"], one["steps"]) == (beta1, [0, 1], 3)
+        assert (one["config"]["beta1"], one["seeds"], one["steps"]) == (beta1, [0], 3)
         assert all({METRIC, "recall"} <= scores.keys() for scores in one["scores"])
     table = Path("w/ablation.md").read_text()
     assert table in capsys.readouterr().out

@@ -110,7 +110,8 @@ def test_labels_change_images_and_logits(name: str) -> None:
     nets = MODELS[name](Spec(SHAPE, num_classes=10, spectral_norm=True))
     g, d = init(nets, jnp.zeros(1, jnp.int32))
     # At the start all classes have the same gain and bias in BatchNorm.
-    g["params"] = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(jax.random.key(0), p.shape), g["params"])
+    random = np.random.default_rng(0)
+    g["params"] = jax.tree.map(lambda p: p + random.normal(0, 0.1, p.shape).astype(np.float32), g["params"])
     z, labels = jnp.ones((10, 100)), jnp.arange(10)
     images = nets.generator.apply(g, z, labels)
     logits = nets.discriminator.apply(d, images[:1].repeat(10, 0), labels)
