@@ -66,8 +66,8 @@ def normalized(spec: Spec, x: Array, labels: Array | None, train: bool) -> Array
     """BatchNorm of a layer's output [B, ..., C], each class with a gain and bias of its own if `spec` has classes.
 
     Over the batch of all devices: N devices then compute what one computes. Called in a generator, whose labels then
-    need no other way in: with `with_label` in its stead the samples of a class are far more alike (README.md's run
-    after 2,000 steps has a recall of 0.01, and 0.51 so). Raises ValueError if there are classes and no labels.
+    need no other way in: beside `with_label`, or with it alone, the samples of a class are far more alike (a recall of
+    0.01 at most after 2,000 steps of the default system, and 0.51 so). Raises ValueError for classes without labels.
     """
     # The moments are float32 in any case: the variance is E[x²] − E[x]², of which the 8 bits of bfloat16 would leave
     # nothing.

@@ -84,7 +84,7 @@ def train(config: Config, team: Job | None = None, limit: timed.Limit | None = N
     evaluator = _evaluator(config) if config.eval_every and (team is None or team.leads) else None
     if limit is not None:
         config = timed.settled(config, limit, images, labels, facts, evaluator)
-    asked = None if limit is None else limit.time
+    length = None if limit is None else limit.time
     parts, plan = prepare(config, facts)
     if team is not None:
         team.check_same({"images": facts.sha256, "devices": jax.local_device_count()})
@@ -93,7 +93,7 @@ def train(config: Config, team: Job | None = None, limit: timed.Limit | None = N
             return workdir.path_of(config)
     digest = workdir.digest([config], facts)
     with (
-        workdir.claim(config, facts, asked) as folder,
+        workdir.claim(config, facts, length) as folder,
         Status(folder, plan.total) as status,
         Checkpoints(
             folder / "checkpoints", write=True, keep_every=config.keep_every, digest=digest
@@ -102,7 +102,7 @@ def train(config: Config, team: Job | None = None, limit: timed.Limit | None = N
         start = _start(config, parts, plan, facts.num_images, checkpoints)
         if team is not None:
             together.share(start)
-        workdir.write_config(folder, config, facts, asked)
+        workdir.write_config(folder, config, facts, length)
         environment.record(folder, start.step if start else 0, report.warn)
         status.begin(start.step if start else 0)
         report.save_picture(folder / "real.png", drawing.real(config, images))
