@@ -24,8 +24,10 @@ if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 if TYPE_CHECKING:
+    from gan_jax.augmentations import AUGMENTATIONS, Augmentation
     from gan_jax.config import PRESETS, Config
     from gan_jax.data import DATASETS
+    from gan_jax.duration import steps_within
     from gan_jax.errors import Diverged, UserError
     from gan_jax.gan import Gan
     from gan_jax.loading import load, load_population
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 # Name -> the module that has it, imported when the name is first used (PEP 562).
 _HOMES = {
+    "AUGMENTATIONS": "augmentations",
+    "Augmentation": "augmentations",
     "DATASETS": "data",
     "DEFAULT_WEIGHTS": "penalties",
     "Config": "config",
@@ -60,9 +64,11 @@ _HOMES = {
     "load": "loading",
     "load_population": "loading",
     "load_plugin": "plugins",
+    "steps_within": "duration",
 }
 
 __all__ = [
+    "AUGMENTATIONS",
     "DATASETS",
     "DEFAULT_WEIGHTS",
     "MODELS",
@@ -71,6 +77,7 @@ __all__ = [
     "PENALTIES",
     "PRESETS",
     "SCHEDULES",
+    "Augmentation",
     "Config",
     "Diverged",
     "Gan",
@@ -85,6 +92,7 @@ __all__ = [
     "load",
     "load_plugin",
     "load_population",
+    "steps_within",
 ]
 
 

@@ -25,8 +25,10 @@ class Config(System, Nets, Optimization, Run):
     def __post_init__(self) -> None:
         """Take what was not given from the preset, and check every field."""
         options.check(self, _defaults(self.preset))
-        if len(set(self.penalty)) < len(self.penalty):
-            raise UserError(f"--penalty names one twice: {' '.join(self.penalty)}. Give each once.")
+        for name in ("penalty", "augment"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given):
+                raise UserError(f"--{name} names one twice: {' '.join(given)}. Give each once.")
         if self.penalty_weight is not None and not self.penalty:
             raise UserError(
                 "--penalty_weight has nothing to weigh: name a --penalty as well, or leave it out."
@@ -133,6 +135,8 @@ def command_from_args(kind: type[C], args: Sequence[str]) -> C:
         defaults=lambda given: _defaults(given.get("preset")),
         from_file=lambda file: _values_of_file(file, names),
     )
+    if "--time" in names and (other := sorted(names & {"--steps", "--epochs"})):
+        raise UserError(f"--time and {other[0]} are two lengths of the run: give one of them.")
     if {"--steps", "--epochs"} <= names:
         from gan_jax import report  # which takes a Config
 
@@ -149,7 +153,7 @@ def _values_of_file(file: str, flags: set[str]) -> dict[str, Any]:
         raise UserError(f"--config={file} is of a population: `gan_jax.compare` trains those.")
     if "--preset" in flags:
         raise UserError(f"--config={file} and --preset are two whole systems: give one of them.")
-    left_out = {"workdir"} | ({"steps"} if "--epochs" in flags else set())  # which would count
+    left_out = {"workdir"} | ({"steps"} if flags & {"--epochs", "--time"} else set())  # which would count
     return {name: value for name, value in vars(record.config).items() if name not in left_out}
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 from gan_jax import options
+from gan_jax.augmentations import AUGMENTATIONS
 from gan_jax.models import MODELS
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
@@ -24,10 +25,6 @@ def _loss_hint(name: str) -> str | None:
 
 def _preset_hint(name: str) -> str | None:
     return f"A loss of that name is --loss={name}." if name in OBJECTIVES else None
-
-
-def _penalty_hint(name: str) -> str | None:
-    return f"Separate several by spaces: --penalty {name.replace(',', ' ')}." if "," in name else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,9 +45,10 @@ class System:
     loss: str = option("hinge", "The objective.", choice("loss", OBJECTIVES, _loss_hint), also=("objective",))
     penalty: tuple[str, ...] = option(
         (),
-        "Gradient penalties on D: none, one, or several separated by spaces.",
-        choice("penalty", PENALTIES, _penalty_hint),
+        "Gradient penalties on D: none, one, or several separated by spaces or commas.",
+        choice("penalty", PENALTIES),
         many=True,
+        commas=True,
     )
     penalty_weight: float | None = option(
         None,
@@ -71,6 +69,14 @@ class System:
     )
     d_steps: int = option(
         1, "D updates per G update.", options.SMALL_COUNT, also=("n_critic", "critic_steps")
+    )
+    augment: tuple[str, ...] = option(
+        (),
+        "Transform at random what D sees, real and generated images alike, as in translation,cutout: for few images.",
+        choice("augment", AUGMENTATIONS),
+        many=True,
+        commas=True,
+        also=("diffaug", "diff_augment", "augmentation", "augmentations", "policy"),
     )
     pack: int = option(
         1,
@@ -93,7 +99,7 @@ class Nets:
     )
     conditional: bool = option(
         False,
-        "Generate a class on demand: a class embedding in G, and D judges image and label together.",
+        "Generate a class on demand: G is told the class, and D judges image and label together.",
         options.FLAG,
     )
     dtype: str = option(

@@ -1,4 +1,4 @@
-"""Layers: dense, 4×4 stride-2 convolution and its transpose, each with spectral norm on request.
+"""Layers: dense, 4×4 stride-2 convolution and its transpose, each with spectral norm on request; BatchNorm by class.
 
 Parameters have the names, shapes and meaning of `nn.Dense`'s, `nn.Conv`'s and `nn.ConvTranspose`'s, so that either can
 load the other's. How the convolutions are computed is in `convolutions`.
@@ -93,3 +93,34 @@ class StridedConvTranspose(_Layer):
 
     window = (4, 4)
     product = staticmethod(strided_conv_transpose)
+
+
+class ClassBatchNorm(nn.Module):
+    """`nn.BatchNorm` whose gain and bias are those of an image's class: de Vries 2017, eq. 3; Miyato & Koyama 2018, §4.
+
+    dtype: of the result; the gains, biases and statistics are float32. axis: the device axis over which the batch is
+    sharded, if any.
+    """
+
+    num_classes: int
+    momentum: float = 0.9
+    dtype: Any = None
+    axis: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, labels: Array, *, train: bool = False) -> Array:
+        """[B, ..., C], normalized over the batch in training, for labels [B]."""
+        plain = {"use_scale": False, "use_bias": False, "axis_name": self.axis, "dtype": self.dtype}
+        y = nn.BatchNorm(not train, momentum=self.momentum, **plain)(x)
+        shape = self.num_classes, x.shape[-1]
+        gains = self.param("scale", nn.initializers.ones, shape)
+        biases = self.param("bias", nn.initializers.zeros, shape)
+        # Rows by a product: the gradient of a lookup adds up in no fixed order on a GPU.
+        classes = jax.nn.one_hot(labels, self.num_classes)
+        gain, bias = (
+            jnp.dot(classes, table, precision=jax.lax.Precision.HIGHEST)
+            .reshape(len(x), *(1,) * (x.ndim - 2), -1)
+            .astype(y.dtype)
+            for table in (gains, biases)
+        )
+        return y * gain + bias

@@ -3,7 +3,7 @@
 A generator maps z [B, z_dim] to images [B, H, W, C] in [−1, 1]; a discriminator maps images to logits [B]. Both
 take, for conditional GANs, labels [B], and `train`: whether batch statistics are used, state is moved on and dropout
 drops (its rng is "dropout"). To add a pair, write two modules and add a function to `MODELS` that builds them;
-`with_label` and `judged` make them conditional.
+`with_label` or `normalized`, and `judged`, make them conditional.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from jax import Array
 
 from gan_jax.data.scaling import are_points
 from gan_jax.errors import UserError
-from gan_jax.layers import Dense, StridedConv, StridedConvTranspose
+from gan_jax.layers import ClassBatchNorm, Dense, StridedConv, StridedConvTranspose
 
 
 class Networks(NamedTuple):
@@ -60,6 +60,23 @@ def with_label(spec: Spec, z: Array, labels: Array | None) -> Array:
     # An embedding, as a product: the gradient of a lookup adds up in no fixed order on a GPU.
     embed = Dense(LABEL_FEATURES, use_bias=False, name="label")
     return jnp.concatenate([z, embed(jax.nn.one_hot(labels, spec.num_classes))], -1)
+
+
+def normalized(spec: Spec, x: Array, labels: Array | None, train: bool) -> Array:
+    """BatchNorm of a layer's output [B, ..., C], each class with a gain and bias of its own if `spec` has classes.
+
+    Over the batch of all devices: N devices then compute what one computes. Called in a generator, whose labels then
+    need no other way in: beside `with_label`, or with it alone, the samples of a class are far more alike (a recall of
+    0.01 at most after 2,000 steps of the default system, and 0.51 so). Raises ValueError for classes without labels.
+    """
+    # The moments are float32 in any case: the variance is E[x²] − E[x]², of which the 8 bits of bfloat16 would leave
+    # nothing.
+    if spec.num_classes is None:
+        return nn.BatchNorm(not train, momentum=0.9, dtype=spec.dtype, axis_name=spec.axis)(x)
+    if labels is None:
+        raise ValueError("a conditional net needs labels")
+    norm = ClassBatchNorm(spec.num_classes, momentum=0.9, dtype=spec.dtype, axis=spec.axis)
+    return norm(x, labels, train=train)
 
 
 def judged(spec: Spec, head: nn.Module, features: Array, labels: Array | None, train: bool) -> Array:
@@ -150,6 +167,7 @@ class ConvGenerator(nn.Module):
     """Dense 1024 → Dense H/4·W/4·128 → 4×4 stride-2 transposed conv 64 → the same, C → tanh.
 
     BatchNorm and ReLU are between them: Chen 2016 (InfoGAN), table 1; Lucic 2018. All widths are divided by `shrink`.
+    The label of a conditional GAN enters by BatchNorm.
     """
 
     spec: Spec
@@ -164,12 +182,9 @@ class ConvGenerator(nn.Module):
         options = {"use_bias": False, "dtype": dtype, "kernel_init": _NORMAL}
 
         def norm_relu(x: Array) -> Array:
-            # Over the global batch: N devices then compute what one computes. The moments are float32 in any case:
-            # the variance is E[x²] − E[x]², of which the 8 bits of bfloat16 would leave nothing.
-            norm = nn.BatchNorm(not train, momentum=0.9, dtype=dtype, axis_name=self.spec.axis)
-            return nn.relu(norm(x))
+            return nn.relu(normalized(self.spec, x, labels, train))
 
-        x = norm_relu(Dense(1024 // self.shrink, **options)(with_label(self.spec, z, labels)))
+        x = norm_relu(Dense(1024 // self.shrink, **options)(z))
         x = norm_relu(Dense(height // 4 * (width // 4) * (128 // self.shrink), **options)(x))
         x = x.reshape(z.shape[0], height // 4, width // 4, -1)
         x = norm_relu(StridedConvTranspose(64 // self.shrink, **options)(x))

@@ -54,7 +54,7 @@ class Option(NamedTuple):
     """A field's metadata: its real default (`dataclasses.field` has UNSET there), and all that is known of it.
 
     also: what other programs call it, for the suggestion after an unknown flag. alone: what the flag means without a
-    value, for one that may stand so.
+    value, for one that may stand so. commas: whether texts of `many` may be several, separated by commas.
     """
 
     default: Any
@@ -64,6 +64,7 @@ class Option(NamedTuple):
     many: bool
     also: tuple[str, ...]
     alone: str | None = None
+    commas: bool = False
 
 
 REQUIRED: Any = _Unset()  # the default of an option that has none
@@ -169,9 +170,10 @@ def option(
     many: bool = False,
     also: Iterable[str] = (),
     alone: str | None = None,
+    commas: bool = False,
 ) -> Any:
     """A dataclass field. Where the default is None the value may be None as well; `many` makes it a tuple."""
-    metadata = {"option": Option(default, help, rule, role, many, tuple(also), alone)}
+    metadata = {"option": Option(default, help, rule, role, many, tuple(also), alone, commas)}
     return dataclasses.field(default=UNSET, metadata=metadata)
 
 
@@ -210,7 +212,10 @@ def _converted(name: str, value: Any, found: Option) -> Any:
     if not found.many:
         return converted(name, value, found.rule)
     several = not isinstance(value, str | os.PathLike) and isinstance(value, Iterable)
-    return tuple(converted(name, x, found.rule) for x in (value if several else [value]))
+    values = list(value) if several else [value]
+    if found.commas:
+        values = [part for x in values for part in (x.split(",") if isinstance(x, str) else [x])]
+    return tuple(converted(name, x, found.rule) for x in values)
 
 
 def converted(name: str, value: Any, rule: Rule) -> Any:

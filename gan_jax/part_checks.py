@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from gan_jax import plugins
+from gan_jax.augmentations import Augmentation
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.models import MODELS, Networks, Spec
@@ -69,12 +70,30 @@ def check_parts(config: Config, parts: "Parts", spec: Spec) -> None:
     for flag, function in functions.items():
         if function is not None and not callable(function):
             raise UserError(f"{flag}: it must be a function, and is {_kind(function)}.")
+    _check_augmentations(parts)
     _check_nets(config, parts, spec)
     _check_scalars(config, parts)
 
 
 def _kind(value: object) -> str:
     return f"of the type {type(value).__name__}" if value is not None else "None"
+
+
+def _check_augmentations(parts: "Parts") -> None:
+    """Raises `UserError` for augmentations that are none, refuse such images, or change their shape or type."""
+    images = jax.ShapeDtypeStruct((2, *parts.image_shape), jnp.float32)
+    for name, augmentation in parts.augmentations:
+        flag = f"--augment={name}"
+        if not isinstance(augmentation, Augmentation) or not callable(augmentation.apply):
+            raise UserError(f"{flag}: it must be a gan_jax.Augmentation, and is {_kind(augmentation)}.")
+        with calling(flag):
+            try:
+                uniform = jax.ShapeDtypeStruct((2, augmentation.draws), jnp.float32)
+                made = jax.eval_shape(augmentation.apply, uniform, images)
+            except UserError as error:
+                raise UserError(f"{flag}: {error}") from error
+        if _shapes(made) != _shapes(images):
+            raise UserError(f"{flag}: it must give images of the shape and type that it takes.")
 
 
 def _check_nets(config: Config, parts: "Parts", spec: Spec) -> None:

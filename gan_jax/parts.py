@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from gan_jax import part_checks
+from gan_jax.augmentations import AUGMENTATIONS, Augmentation
 from gan_jax.config import Config
 from gan_jax.data.scaling import are_points
 from gan_jax.errors import UserError
@@ -83,9 +84,10 @@ def _check_points(points: np.ndarray) -> None:
 class Parts:
     """A GAN's nets, objective, penalties and optimizer, and the sizes that its step is compiled for.
 
-    image_shape: [H, W, C], or [2] of points. num_classes: of a conditional GAN's labels, None for others.
-    pack: how many images D takes as one. ema, clip, grad_clip: whether there are averaged weights, and clipping of
-    weights or gradients; how much is in the state. log_gradients: whether the gradients' norms are among the metrics.
+    augmentations: what each image goes through before D sees it. image_shape: [H, W, C], or [2] of points.
+    num_classes: of a conditional GAN's labels, None for others. pack: how many images D takes as one. ema, clip,
+    grad_clip: whether there are averaged weights, and clipping of weights or gradients; how much is in the state.
+    log_gradients: whether the gradients' norms are among the metrics.
     axis: the device axis over which a batch is sharded, if any.
     """
 
@@ -93,6 +95,7 @@ class Parts:
     discriminator: nn.Module
     objective: Objective
     penalties: tuple[tuple[str, Penalty], ...]
+    augmentations: tuple[tuple[str, Augmentation], ...]
     optimizer: Optimizer
     schedule: Schedule | None
     image_shape: tuple[int, ...]
@@ -137,11 +140,14 @@ def build(
     """The parts of a run on images [H, W, C], or on points [2], with labels below `num_classes`, or without labels.
 
     Raises:
-      UserError: for a conditional run without labels, nets that do not suit the images, nets that take no notice
-        of labels or spectral norm where the config asks for them, and parts that fail or are not what they must be.
+      UserError: for a conditional run without labels, augmented points, nets that do not suit the images, nets that
+        take no notice of labels or spectral norm where the config asks for them, and parts that fail or are not what
+        they must be.
     """
     if config.conditional and num_classes is None:
         raise UserError("--conditional needs labels, and these images have none: leave it out.")
+    if config.augment and are_points(image_shape):
+        raise UserError("--augment is for images, and the examples are points in the plane: leave it out.")
     spec = Spec(
         image_shape=image_shape,
         num_classes=num_classes if config.conditional else None,
@@ -155,6 +161,7 @@ def build(
         discriminator=nets.discriminator,
         objective=OBJECTIVES[config.loss],
         penalties=tuple((name, PENALTIES[name]) for name in config.penalty),
+        augmentations=tuple((name, AUGMENTATIONS[name]) for name in config.augment),
         optimizer=OPTIMIZERS[config.optimizer],
         schedule=SCHEDULES[config.schedule],
         image_shape=image_shape,

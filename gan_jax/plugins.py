@@ -1,4 +1,4 @@
-"""Plugins: a Python file that enters losses, penalties, nets, optimizers, data sets or metrics in the registries.
+"""Plugins: a Python file that enters losses, penalties, augmentations, nets, … in the registries.
 
     python -m gan_jax.train --plugin=my_loss.py --loss=mine
 
@@ -47,12 +47,13 @@ def flags() -> list[str]:
 def registries() -> dict[str, dict[str, Any]]:
     """The registries of what a run may be made of, by name. Metrics are not among them: no run is made of those."""
     # Imported late: the config's module imports the command line, which imports this.
-    from gan_jax import config, data, models, objectives, optimizers, penalties
+    from gan_jax import augmentations, config, data, models, objectives, optimizers, penalties
 
     return {
         "OBJECTIVES": objectives.OBJECTIVES,
         "PENALTIES": penalties.PENALTIES,
         "DEFAULT_WEIGHTS": penalties.DEFAULT_WEIGHTS,
+        "AUGMENTATIONS": augmentations.AUGMENTATIONS,
         "MODELS": models.MODELS,
         "OPTIMIZERS": optimizers.OPTIMIZERS,
         "SCHEDULES": optimizers.SCHEDULES,

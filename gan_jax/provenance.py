@@ -30,6 +30,7 @@ def entries(config: Config) -> list[Entry]:
         ("OBJECTIVES", config.loss),
         *(("PENALTIES", name) for name in config.penalty),
         *(("DEFAULT_WEIGHTS", name) for name in config.penalty),
+        *(("AUGMENTATIONS", name) for name in config.augment),
         ("MODELS", config.model),
         ("OPTIMIZERS", config.optimizer),
         ("SCHEDULES", config.schedule),

@@ -15,6 +15,7 @@ from jax import Array
 
 from gan_jax import axis as over
 from gan_jax import data, penalties
+from gan_jax.augmentations import augmented
 from gan_jax.draws import Draws, draw_z
 from gan_jax.parts import Parts
 from gan_jax.state import GanState, Params, optimizer
@@ -72,13 +73,14 @@ def _optimized(
 def make_d_loss(parts: Parts) -> Callable[..., tuple[Array, Any]]:
     """`d_loss(params, state, real [B, H, W, C], fake, key, labels [B] or None) -> (loss, (metrics, stats))`.
 
-    The loss is the objective's, plus weight × penalty for each penalty.
+    The loss is the objective's, plus weight × penalty for each penalty. All of it is of images as D sees them,
+    augmented where the run does so.
     """
 
     def d_loss(
         params: Params, state: GanState, real: Array, fake: Array, key: Array, labels: Array | None
     ) -> tuple[Array, Any]:
-        real, fake = parts.packed(real), parts.packed(fake)
+        real, fake = _seen(parts, _d_augment_key(key), real, fake)
         # One pass over both halves: larger matrix products, and one step of any state D carries.
         both = jnp.concatenate([real, fake])
         both_labels = None if labels is None else jnp.concatenate([labels, labels])
@@ -121,21 +123,23 @@ def make_d_update(parts: Parts) -> Update:
 
 
 def make_g_update(parts: Parts) -> Update:
-    """`g_update(state, real [B, H, W, C], forward, labels [B] or None) -> (state, metrics)`, the end of a step.
+    """`g_update(state, real [B, H, W, C], forward, key, labels [B] or None) -> (state, metrics)`, the end of a step.
 
-    forward: G's pass that D has just trained on, as `jax.vjp` gives it: images, pull-back, new statistics.
+    forward: G's pass that D has just trained on, as `jax.vjp` gives it: images, pull-back, new statistics. key: of the
+    augmentations, which are drawn anew.
     """
 
-    def g_loss(fake: Array, state: GanState, real: Array, labels: Array | None) -> Array:
+    def g_loss(fake: Array, state: GanState, real: Array, key: Array, labels: Array | None) -> Array:
         d_apply = _frozen(parts.discriminator, state.d_params, state.d_stats, labels)
+        real, fake = _seen(parts, _g_augment_key(key), real, fake)
         # D(real) is computed for the relativistic loss alone; the compiler drops it for the others.
-        return parts.objective.g_loss(d_apply(parts.packed(real)), d_apply(parts.packed(fake)))
+        return parts.objective.g_loss(d_apply(real), d_apply(fake))
 
     def g_update(
-        state: GanState, real: Array, forward: tuple[Array, Any, Params], labels: Array | None
+        state: GanState, real: Array, forward: tuple[Array, Any, Params], key: Array, labels: Array | None
     ) -> tuple[GanState, Metrics]:
         fake, pull_back, stats = forward
-        loss, d_fake = jax.value_and_grad(g_loss)(fake, state, real, labels)
+        loss, d_fake = jax.value_and_grad(g_loss)(fake, state, real, key, labels)
         (gradients,) = pull_back(d_fake)
         gradients, loss, stats = over.mean((gradients, loss, stats), parts.axis)
         params, opt = _optimized(
@@ -146,6 +150,13 @@ def make_g_update(parts: Parts) -> Update:
         return state.replace(step=state.step + 1), {"g_loss": loss} | _norm(parts, "g", gradients)
 
     return g_update
+
+
+def _seen(parts: Parts, key: Array, real: Array, fake: Array) -> tuple[Array, Array]:
+    """Both batches [B, H, W, C] as D sees them: augmented, where the run does so, and in packs."""
+    if parts.augmentations:
+        real, fake = augmented(parts.augmentations, key, parts.axis, real, fake)
+    return parts.packed(real), parts.packed(fake)
 
 
 def _norm(parts: Parts, net: str, gradients: Params) -> Metrics:
@@ -202,7 +213,7 @@ def make_update(parts: Parts) -> Update:
             has_aux=True,
         )
         state, d_metrics = d_update(state, last_real, forward[0], last_key, last_labels)
-        state, g_metrics = g_update(state, last_real, forward, last_labels)
+        state, g_metrics = g_update(state, last_real, forward, last_key, last_labels)
         return state, d_metrics | g_metrics
 
     return update
@@ -221,9 +232,20 @@ def _counted(parts: Parts, state: GanState) -> GanState:
     return state.replace(g_opt=(g[0]._replace(count=d[0].count), *g[1:]))
 
 
+# Keys of an update for what is no penalty's and not D's dropout, which have the numbers from 0 on.
 def _g_key(key: Array, axis: str | None) -> Array:
-    """The key of G's dropout: beyond those of the penalties and of D's."""
+    """The key of G's dropout."""
     return over.own_key(jax.random.fold_in(key, 2**31), axis)
+
+
+def _d_augment_key(key: Array) -> Array:
+    """The key of the augmentations of D's update."""
+    return jax.random.fold_in(key, 2**31 + 1)
+
+
+def _g_augment_key(key: Array) -> Array:
+    """The key of the augmentations of G's update."""
+    return jax.random.fold_in(key, 2**31 + 2)
 
 
 def make_train_step(parts: Parts) -> TrainStep:

@@ -10,6 +10,7 @@ cores; `python -m gan_jax.train --help` lists the options. This file only wires 
 
 import dataclasses
 import shlex
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,14 @@ from gan_jax import (
     plugins,
     processes,
     report,
+    timed,
     together,
     workdir,
 )
 from gan_jax.advice import advice
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
+from gan_jax.duration import Length
 from gan_jax.errors import Diverged, Lost, UserError
 from gan_jax.evaluation.mixtures import MixtureEvaluator
 from gan_jax.evaluation.named import evaluator_for
@@ -53,38 +56,44 @@ from gan_jax.training import images_of, iterate, prepare
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Command(Config, Processes):
+class Command(Config, Length, Processes):
     """Flags of the command."""
 
     def __post_init__(self) -> None:
         """Check every one."""
         super().__post_init__()
         processes.check(self)
+        if self.time is not None and (self.coordinator is not None or self.distributed):
+            raise UserError("--time goes by the speed of a single process: give several --steps or --epochs.")
 
 
-def train(config: Config, team: Job | None = None) -> Path:
+def train(config: Config, team: Job | None = None, limit: timed.Limit | None = None) -> Path:
     """Train, or go on training, as `config` says; returns the run's folder.
 
-    As one process of a `team` each calls it; the first alone has the folder.
+    As one process of a `team` each calls it; the first alone has the folder. With a `limit` the length is what it says,
+    or what the folder has recorded of it.
 
     Raises `UserError` for what the user can mend, `Diverged` where the numbers stop being finite, `Stopped`
     after a signal, `Lost` at the end where files of the run are lost that cannot be made again.
     """
     report.check_tensorboard(config.tensorboard)
-    config = _placed(config)
+    config = _placed(timed.named(config, limit))
     images, labels = images_of(config)
     note = data.held_out_note(config.dataset)
     facts = facts_of(images, labels, conditional=config.conditional)
+    evaluator = _evaluator(config) if config.eval_every and (team is None or team.leads) else None
+    if limit is not None:
+        config = timed.settled(config, limit, images, labels, facts, evaluator)
+    length = None if limit is None else limit.time
     parts, plan = prepare(config, facts)
     if team is not None:
         team.check_same({"images": facts.sha256, "devices": jax.local_device_count()})
         if not team.leads:
             together.follow(config, parts, plan, images, labels, team)
             return workdir.path_of(config)
-    evaluator = _evaluator(config) if config.eval_every else None
     digest = workdir.digest([config], facts)
     with (
-        workdir.claim(config, facts) as folder,
+        workdir.claim(config, facts, length) as folder,
         Status(folder, plan.total) as status,
         Checkpoints(
             folder / "checkpoints", write=True, keep_every=config.keep_every, digest=digest
@@ -93,7 +102,7 @@ def train(config: Config, team: Job | None = None) -> Path:
         start = _start(config, parts, plan, facts.num_images, checkpoints)
         if team is not None:
             together.share(start)
-        workdir.write_config(folder, config, facts)
+        workdir.write_config(folder, config, facts, length)
         environment.record(folder, start.step if start else 0, report.warn)
         status.begin(start.step if start else 0)
         report.save_picture(folder / "real.png", drawing.real(config, images))
@@ -240,6 +249,7 @@ def main(args: Sequence[str]) -> int:
 
     128 + the signal if one stopped it.
     """
+    began = time.perf_counter()
     command = config.command_from_args(Command, args)
     settings = Config(**{name: getattr(command, name) for name in options_of(Config)})
     try:
@@ -247,7 +257,7 @@ def main(args: Sequence[str]) -> int:
             if (team is None or team.leads) and (line := advice(settings)):
                 report.warn(line)
             cli.use_compilation_cache()
-            train(settings, team)
+            train(settings, team, None if command.time is None else timed.Limit(command.time, began))
     except Diverged as error:
         report.error(str(error))
         return 1

@@ -1,7 +1,7 @@
 """A run's folder: what it is called, whether a run may use it, and its `config.json`.
 
-`config.json` holds every field of the Config, and beside them `data`, the facts of the images, and `plugins`, those
-that the run uses.
+`config.json` holds every field of the Config, and beside them `data`, the facts of the images, `plugins`, those that
+the run uses, and `time`, where the number of steps was made of one.
 """
 
 import contextlib
@@ -38,12 +38,16 @@ LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 
 
 class Record(NamedTuple):
-    """What `config.json` says of a run, or of a population: then it has the members' configs in a list."""
+    """What `config.json` says of a run, or of a population: then it has the members' configs in a list.
+
+    time: the `--time` that the number of steps was made of, if any.
+    """
 
     configs: tuple[Config, ...]
     facts: Facts
     alone: bool
     plugins: dict[str, Used]
+    time: str | None = None
 
     @property
     def config(self) -> Config:
@@ -88,7 +92,7 @@ def worded(name: str, value: Any) -> str:
 
 
 @contextlib.contextmanager
-def claim(config: Config, facts: Facts) -> Iterator[Path]:
+def claim(config: Config, facts: Facts, time: str | None = None) -> Iterator[Path]:
     """The run's folder, made if need be, and held for this run alone. A new one then has its `config.json`.
 
     Raises `UserError` if the folder is a file, cannot be written to, is in use, holds another run, or holds
@@ -108,7 +112,7 @@ def claim(config: Config, facts: Facts) -> Iterator[Path]:
             stack.enter_context(locked(folder / ".lock"))
             _check(folder, config, facts)  # another run may just have made it
             if not (folder / "config.json").exists():
-                write_config(folder, config, facts)
+                write_config(folder, config, facts, time)
         except BlockingIOError as error:
             raise UserError(
                 f"--workdir={folder} is in use by another run: wait for it, or give another --workdir."
@@ -120,9 +124,14 @@ def claim(config: Config, facts: Facts) -> Iterator[Path]:
         yield folder
 
 
-def write_config(folder: Path, config: Config, facts: Facts) -> None:
-    """Write `config.json`."""
-    _write(folder, configs.to_json(config), config, facts)
+def check(config: Config, facts: Facts) -> None:
+    """Raises `UserError` as `claim` does where the run's folder holds what is not this run's."""
+    _check(path_of(config), config, facts)
+
+
+def write_config(folder: Path, config: Config, facts: Facts, time: str | None = None) -> None:
+    """Write `config.json`. time: that of which the config's number of steps was made, if any."""
+    _write(folder, configs.to_json(config) | ({"time": time} if time else {}), config, facts)
 
 
 def write_population_config(folder: Path, members: Sequence[Config], facts: Facts) -> None:
@@ -174,7 +183,10 @@ def _record(content: bytes, path: Path) -> Record:
             raise UserError("'members' must be a list of configs")
         found = tuple(configs.from_json(member) for member in ([values] if alone else values["members"]))
         provenance.check_no_other(plugins, found[0])
-        return Record(found, _facts(values.get("data")), alone, plugins)
+        time = values.get("time")
+        return Record(
+            found, _facts(values.get("data")), alone, plugins, time if isinstance(time, str) else None
+        )
     except (UserError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {_brief(error)}") from error
 

@@ -24,6 +24,7 @@ REGISTRIES: tuple[dict[str, Any], ...] = (
     gan_jax.OBJECTIVES,
     gan_jax.PENALTIES,
     gan_jax.DEFAULT_WEIGHTS,
+    gan_jax.AUGMENTATIONS,
     gan_jax.MODELS,
     gan_jax.OPTIMIZERS,
     gan_jax.SCHEDULES,

@@ -148,3 +148,24 @@ def test_the_gradient_of_spectral_norm_is_that_of_the_exact_quotient() -> None:
 
     kernel = variables["params"]["kernel"]
     np.testing.assert_allclose(jax.grad(loss)(kernel), jax.grad(exact)(kernel), rtol=1e-3, atol=1e-4)
+
+
+def test_batch_norm_by_class_is_numpys() -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(3, 2, (12, 4, 5, 3)).astype(np.float32)
+    labels = random.integers(0, 4, 12)
+    norm = layers.ClassBatchNorm(4)
+    variables = norm.init(jax.random.key(0), x, labels)
+    scale, bias = (random.normal(size=(4, 3)).astype(np.float32) for _ in range(2))
+    variables = {**variables, "params": {"scale": scale, "bias": bias}}
+    y, new = norm.apply(variables, x, labels, train=True, mutable=["batch_stats"])
+    mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    by_class = lambda table: table[labels][:, None, None]
+    expected = (x - mean) / np.sqrt(variance + 1e-5) * by_class(scale) + by_class(bias)
+    np.testing.assert_allclose(y, expected, atol=1e-4)
+    # Outside of training by the statistics that it has kept: a tenth of the batch's here, from 0 and 1 on.
+    kept = new["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(kept["mean"], 0.1 * mean, rtol=1e-4)
+    y = norm.apply({**variables, **new}, x, labels)
+    expected = (x - 0.1 * mean) / np.sqrt(0.9 + 0.1 * variance + 1e-5) * by_class(scale) + by_class(bias)
+    np.testing.assert_allclose(y, expected, atol=1e-4)

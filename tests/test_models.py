@@ -109,6 +109,9 @@ def test_averaged_weights_come_with_averaged_statistics(small: Small) -> None:
 def test_labels_change_images_and_logits(name: str) -> None:
     nets = MODELS[name](Spec(SHAPE, num_classes=10, spectral_norm=True))
     g, d = init(nets, jnp.zeros(1, jnp.int32))
+    # At the start all classes have the same gain and bias in BatchNorm.
+    random = np.random.default_rng(0)
+    g["params"] = jax.tree.map(lambda p: p + random.normal(0, 0.1, p.shape).astype(np.float32), g["params"])
     z, labels = jnp.ones((10, 100)), jnp.arange(10)
     images = nets.generator.apply(g, z, labels)
     logits = nets.discriminator.apply(d, images[:1].repeat(10, 0), labels)

@@ -14,6 +14,7 @@ from begin import begin
 
 import gan_jax
 from gan_jax import layers, models, penalties
+from gan_jax.augmentations import AUGMENTATIONS, Augmentation
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.models import MODELS, Networks, Spec
@@ -156,6 +157,13 @@ GROWING = optax.GradientTransformation(
         (OPTIMIZERS, lambda rate: optax.sgd(rate), "TypeError: "),
         (OPTIMIZERS, lambda rate, beta1, beta2: GROWING, "its update must give a state of the shapes"),
         (SCHEDULES, failing, "KeyError: 'mine'"),
+        (AUGMENTATIONS, failing, "it must be a gan_jax.Augmentation, and is of the type function"),
+        (AUGMENTATIONS, Augmentation(1, failing), "KeyError: 'mine'"),
+        (
+            AUGMENTATIONS,
+            Augmentation(0, lambda uniform, images: images[:, 1:]),
+            "images of the shape and type",
+        ),
         (SCHEDULES, lambda share: jnp.zeros(2), "it must give a scalar for a scalar"),
     ],
 )
@@ -166,7 +174,7 @@ def test_a_faulty_part_is_one_line_that_names_its_flag(
         name
         for name, found in (
             ("loss", OBJECTIVES), ("model", MODELS), ("penalty", PENALTIES), ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
+            ("schedule", SCHEDULES), ("augment", AUGMENTATIONS),
         )
         if found is registry
     ]  # fmt: skip

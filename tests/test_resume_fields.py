@@ -35,6 +35,7 @@ OTHER: dict[str, Any] = {
     "spectral_norm": False,
     "clip": 0.1,
     "d_steps": 2,
+    "augment": ("cutout",),
     "pack": 2,
     "model": "conv_small",
     "conditional": True,

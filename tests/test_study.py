@@ -15,6 +15,7 @@ from experiments.study.results import choose_best
 from experiments.study.space import SYSTEMS, base_of, draw
 from gan_jax import cli
 from gan_jax.evaluation import Evaluator
+from gan_jax.evaluation.reals import split_train
 
 FLAGS = [
     "--dataset=own.npz",
@@ -104,7 +105,7 @@ def test_a_lost_gan_is_never_the_best() -> None:
 
 
 def test_settings_are_chosen_by_images_that_no_gan_sees() -> None:
-    seen, held_out = study.split(60_000)
+    seen, held_out = split_train(60_000)
     assert (len(seen), len(held_out)) == (50_000, 10_000)
     assert sorted([*seen, *held_out]) == list(range(60_000))
 

@@ -22,7 +22,7 @@ from gan_jax import Config, cli, report
 from gan_jax.comparison.scoring import scores_of
 from gan_jax.errors import UserError
 from gan_jax.evaluation.protocol import Evaluator
-from gan_jax.evaluation.reals import Data, Reals, load_reals
+from gan_jax.evaluation.reals import Data, Reals, load_reals, split_train
 from gan_jax.evaluation.scores import FRECHET
 from gan_jax.features.choice import choose_network
 from gan_jax.fields import Nets
@@ -73,7 +73,7 @@ def study(options: Options) -> dict[str, Found]:
     reals = load_reals(options.source, options.data_dir)
     folder = Path(options.workdir or f"runs/study-{reals.name}").expanduser()
     out = Path(options.out).expanduser() if options.out else folder
-    seen, held_out = split(len(reals.train_images))
+    seen, held_out = split_train(len(reals.train_images))
     images = reals.train_images[seen]
     validation, test = _evaluators(reals, seen, held_out, options.num)
     bases = {system: _base(system, options) for system in options.systems}
@@ -99,12 +99,6 @@ def study(options: Options) -> dict[str, Found]:
         write(out, entries, protocol)
         print(f"{system}: best {min(scores):.3g} of {len(scores)} settings, written to {out}", flush=True)
     return entries
-
-
-def split(num: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the train images the GANs see, and the sixth that settings are chosen by; of MNIST 50,000 and 10,000."""
-    order = np.random.default_rng(0).permutation(num)
-    return order[num // 6 :], order[: num // 6]
 
 
 def _base(system: str, options: Options) -> Config:

@@ -27,6 +27,7 @@ from gan_jax.metrics import frechet_from_moments, moments
 NUM = 10_000  # at most, unless asked for
 NUM_FOR_MODES = 26_000  # the literature's, of stacked MNIST: the KL of modes falls with the number of samples
 SPLIT = "test"
+VAL = "val"  # the held-out part of the train split, by which settings are chosen: see `reals.held_out`
 
 # What of an iterable shows how far it is, under a title.
 Progress = Callable[[Iterable, str], Iterable]

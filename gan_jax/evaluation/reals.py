@@ -63,6 +63,29 @@ def load_reals(source: Source, data_dir: str | Path | None = None) -> Reals:
     return Reals(data.dataset_name(source.dataset), *train, *test)
 
 
+def split_train(num: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of `num` train images GANs see, and the sixth that is held out; of MNIST 50,000 and 10,000."""
+    order = np.random.default_rng(0).permutation(num)  # a train split need not be in random order
+    return order[num // 6 :], order[: num // 6]
+
+
+def held_out(reals: Reals) -> Reals:
+    """The train split alone, whose sixth takes the place of the test images: settings are chosen by those.
+
+    The test images stay for the report of what was chosen. An Evaluator of these has split="val" and the network of the
+    whole train split.
+    """
+    seen, held = split_train(len(reals.train_images))
+    labels = reals.train_labels
+    return Reals(
+        reals.name,
+        reals.train_images[seen],
+        None if labels is None else labels[seen],
+        reals.train_images[held],
+        None if labels is None else labels[held],
+    )
+
+
 def train_command(source: Source, data_dir: str | Path | None) -> str:
     """The command that trains the classifier of these images, as it can be pasted into a shell."""
     given = {**source._asdict(), "data_dir": data_dir}

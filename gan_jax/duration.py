@@ -1,0 +1,166 @@
+"""`--time=10m`: a run as long as a time, by the speed of steps that are thrown away before it begins.
+
+The number of steps is then fixed, as the schedules of the rates need it, and recorded: the run goes on, and is
+repeated, with as many, however fast the machine is by then.
+"""
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax import devices, options, state
+from gan_jax.config import Config
+from gan_jax.errors import UserError
+from gan_jax.gan import Gan
+from gan_jax.options import converted, option
+from gan_jax.parts import facts_of
+from gan_jax.plan import MOST_UPDATES
+from gan_jax.state import GanState
+from gan_jax.training import images_of, prepare
+
+UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+# Of the time that is left once the speed is known: the end of a run writes pictures, and machines have other work.
+USED = 0.97
+# Seconds of measuring: a share of the time, within bounds.
+SHARE, LEAST, MOST = 0.02, 1.0, 10.0
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d+\.?\d*|\.\d+)([hms])", value.strip())
+        value = float(found[1]) * UNITS[found[2]] if found else None
+    return options.real("", lambda x: x > 0).convert(value)
+
+
+TIME = options.Rule(
+    "a number with a unit, such as 90s, 10m or 1.5h", lambda x: worded(_seconds(x)), metavar="TIME"
+)
+
+
+def worded(seconds: float) -> str:
+    """A time as TIME reads it, in the largest unit of which it is a whole number."""
+    for unit, size in UNITS.items():
+        if seconds % size == 0:
+            return f"{int(seconds / size)}{unit}"
+    return f"{seconds:g}s"
+
+
+def spelled(text: str) -> str:
+    """A time of `worded` in words."""
+    number, unit = text[:-1], {"h": "hour", "m": "minute", "s": "second"}[text[-1]]
+    return f"{number} {unit}{'' if number == '1' else 's'}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Length:
+    """The length of the run as a time."""
+
+    time: str | None = option(
+        None,
+        "Train for about this long, compiling and evaluations counted, instead of --steps or --epochs: 90s, 10m, 1.5h. "
+        "The speed is measured first, and makes it a number of steps.",
+        TIME,
+        role="length",
+        also=("max_time", "walltime", "duration", "minutes", "time_limit"),
+    )
+
+
+class Task(NamedTuple):
+    """What a run does besides, every so many steps, with the Gan that it has then."""
+
+    every: float
+    act: Callable[[Gan], object]
+
+
+def steps_within(
+    config: Config,
+    length: str | float,
+    images: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    *,
+    tasks: Sequence[Task] = (),
+    began: float | None = None,
+) -> int:
+    """How many steps of a run take about so long: `dataclasses.replace(config, steps=steps_within(config, "10m"))`.
+
+    Measured by steps that are thrown away. That, and compiling, which `fit` then has behind it, is part of the time.
+    Whole chunks of `log_every` steps, if it is one at least.
+
+    Args:
+      config: the run; its own length does not count.
+      length: "90s", "10m", "1.5h", or seconds.
+      images, labels: as for `fit`.
+      tasks: what else is done in that time.
+      began: when the time began, by `time.perf_counter`; by default now.
+
+    Raises:
+      UserError: for what cannot be trained, or too short a time.
+    """
+    began = time.perf_counter() if began is None else began
+    text = converted("time", length, TIME)
+    seconds = _seconds(text)
+    images, labels = images_of(config, images, labels)
+    gan, run = _trial(config, images, labels)
+    a_step = _step_seconds(gan, run, min(max(SHARE * seconds, LEAST), MOST))
+    besides = sum(_task_seconds(task, gan) / task.every for task in tasks)
+    # An accelerator trains while its host does the rest.
+    cost = max(a_step, besides) if devices.needs_known_length(jax.devices()[0]) else a_step + besides
+    gone = time.perf_counter() - began
+    steps = int(USED * (seconds - gone) / cost)
+    if steps < 1:
+        raise UserError(
+            f"--time={text} is too short: {gone:.0f} s are over once the program is compiled, and a step takes "
+            f"{cost:.2g} s. Give more."
+        )
+    whole = gan.plan.length
+    return min(steps // whole * whole or steps, MOST_UPDATES // config.d_steps)
+
+
+def _trial(
+    config: Config, images: np.ndarray, labels: np.ndarray | None
+) -> tuple[Gan, Callable[[GanState, int], GanState]]:
+    """The Gan before the first step of a long run, and what takes so many steps from a state on and waits for them."""
+    config = dataclasses.replace(config, steps=MOST_UPDATES // config.d_steps)
+    parts, course = prepare(config, facts_of(images, labels, conditional=config.conditional))
+    numbers = state.hyperparams(config, course.total)
+    on_device = jnp.asarray(labels, jnp.int32) if labels is not None and config.conditional else None
+    first = state.init(parts, numbers, config.seed, len(images))
+    begun, data = devices.replicate((first, (jnp.asarray(images), on_device)), jax.devices())
+    chunk = devices.chunk(parts, course.length, jax.devices())
+
+    def run(begun: GanState, steps: int) -> GanState:
+        step = int(begun.step)
+        return jax.block_until_ready(chunk(begun, data, step, step + steps)[0])
+
+    return Gan(config, parts, begun, course), run
+
+
+def _step_seconds(gan: Gan, run: Callable[[GanState, int], GanState], least: float) -> float:
+    """Seconds of a step, by chunks that take so many seconds together."""
+    # An accelerator has a program of its own for whole chunks. On a CPU a few steps tell how long more would take.
+    length = gan.plan.length
+    n = length if devices.needs_known_length(jax.devices()[0]) else 1
+    begun = run(gan.state, n)  # compiles; and what follows begins no epoch, whose order takes a while
+    while (took := _timed(run, begun, n)) < least / 2 and n < length:
+        n = min(length, n * 4)
+    total, steps = took, n
+    while total < least:
+        total, steps = total + _timed(run, begun, n), steps + n
+    return total / steps
+
+
+def _task_seconds(task: Task, gan: Gan) -> float:
+    task.act(gan)  # which may compile
+    return _timed(task.act, gan)
+
+
+def _timed(act: Callable[..., object], *arguments: object) -> float:
+    begin = time.perf_counter()
+    act(*arguments)
+    return time.perf_counter() - begin

@@ -1,0 +1,82 @@
+"""What `train --time` does: the number of steps that a time makes, from the run's folder, or measured for a new run."""
+
+import dataclasses
+import io
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gan_jax import drawing, duration, workdir
+from gan_jax.checkpoint import Checkpoints
+from gan_jax.config import Config
+from gan_jax.duration import Task, spelled
+from gan_jax.evaluation.protocol import Evaluator
+from gan_jax.gan import Gan
+from gan_jax.parts import Facts
+from gan_jax.plan import plan
+from gan_jax.state import to_arrays
+
+
+class Limit(NamedTuple):
+    """A time that a run may take, and when that began, by `time.perf_counter`."""
+
+    time: str
+    began: float
+
+
+def named(config: Config, limit: Limit | None) -> Config:
+    """The config with the folder of a run of that time, where the length is part of a folder's name."""
+    if limit is None or config.workdir is not None or config.schedule == "constant":
+        return config
+    return dataclasses.replace(config, workdir=f"{workdir.path_of(config)}-time={limit.time}")
+
+
+def settled(
+    config: Config,
+    limit: Limit,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    facts: Facts,
+    evaluator: Evaluator | None,
+) -> Config:
+    """The config with its number of steps: that which the folder has recorded for this time, or a measured one.
+
+    Says which. Raises `UserError` for a folder of another run, for what cannot be trained, and for too short a time.
+    """
+    folder = workdir.path_of(config)
+    if (folder / "config.json").exists():
+        record = workdir.read(folder)
+        length = plan(record.config, facts.num_images).total
+        recorded = dataclasses.replace(config, steps=length)
+        workdir.check(recorded, facts)  # before the time it takes to measure
+        if record.time == limit.time:
+            print(f"{length} steps, as this folder has recorded for --time={limit.time}", flush=True)
+            return recorded
+    with tempfile.TemporaryDirectory() as scratch:
+        tasks = _tasks(config, facts, evaluator, Path(scratch))
+        steps = duration.steps_within(config, limit.time, images, labels, tasks=tasks, began=limit.began)
+    print(
+        f"{steps} steps in about {spelled(limit.time)}, by the speed of a few that are thrown away",
+        flush=True,
+    )
+    return dataclasses.replace(config, steps=steps)
+
+
+def _tasks(config: Config, facts: Facts, evaluator: Evaluator | None, scratch: Path) -> list[Task]:
+    """What `train` does with chunks: it draws, saves and evaluates them."""
+
+    def draw(gan: Gan) -> None:
+        drawing.painting(gan, drawing.sketch(gan))().save(io.BytesIO(), "PNG")
+
+    def save(gan: Gan) -> None:
+        with Checkpoints(scratch, write=True) as checkpoints:
+            checkpoints.save(to_arrays(gan.state), 0)
+
+    course = plan(dataclasses.replace(config, steps=1), facts.num_images)
+    found = [Task(config.log_every, draw), Task(config.checkpoint_every, save)]
+    if evaluator is not None and config.eval_every:
+        evaluate = lambda gan: evaluator.frechet(gan.sample(evaluator.num, evaluator.seed))
+        found.append(Task(config.eval_every * course.batches / config.d_steps, evaluate))
+    return found

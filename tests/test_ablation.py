@@ -1,0 +1,157 @@
+"""The ablation: what its changes are, its verdicts, and the command from end to end on images that no GAN has seen."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.ablation import __main__ as ablation
+from experiments.ablation.changes import BASE, CHANGES, base_of, changed, changes_of, register
+from experiments.ablation.results import METRIC, Change, Tried
+from gan_jax import AUGMENTATIONS, MODELS, cli, population_run
+from gan_jax.config import PRESETS, Config
+from gan_jax.errors import UserError
+from gan_jax.evaluation.reals import Reals, held_out, split_train
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    """The changes' own parts, for these tests alone."""
+    before = dict(MODELS), dict(AUGMENTATIONS)
+    register()
+    yield
+    for registry, entries in zip((MODELS, AUGMENTATIONS), before, strict=True):
+        registry.clear()
+        registry.update(entries)
+
+
+@pytest.mark.parametrize("name", ["default", *PRESETS])
+def test_a_change_is_one_and_takes_as_many_images(name: str) -> None:
+    base = base_of(name)
+    changes = changes_of(base)
+    assert changes[0] == BASE
+    assert len(changes) > 20
+    for change in changes[1:]:
+        config = changed(base, change, 1024)
+        differing = {
+            field
+            for field, value in vars(config).items()
+            if value != getattr(base, field) and field != "steps"
+        }
+        groups = {"g_learning_rate", "d_learning_rate"}, {"spectral_norm", "penalty", "penalty_weight"}
+        assert len(differing) == 1 or any(differing <= group for group in groups), change
+        images = lambda config, steps: steps * config.d_steps * config.batch_size
+        assert images(config, config.steps) == pytest.approx(images(base, 1024), abs=images(config, 1))
+    assert dataclasses.replace(changed(base, BASE, 7), steps=None) == dataclasses.replace(base, steps=None)
+
+
+def test_what_a_sixth_of_the_train_split_judges_no_gan_has_seen() -> None:
+    images = np.arange(600 * 4, dtype=np.int64).astype(np.uint8).reshape(600, 2, 2, 1)
+    labels = np.arange(600, dtype=np.int32)
+    found = held_out(Reals("own", images, labels, images[:1], labels[:1]))
+    assert found.train_labels is not None
+    assert found.test_labels is not None
+    assert (len(found.train_labels), len(found.test_labels)) == (500, 100)
+    assert sorted([*found.train_labels, *found.test_labels]) == list(range(600))
+    np.testing.assert_array_equal(found.train_images, images[found.train_labels])
+    np.testing.assert_array_equal(found.test_images, images[found.test_labels])
+    np.testing.assert_array_equal(found.test_labels, split_train(600)[1])
+    assert found.test_labels.std() > 150  # not the first or last of a sorted split
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        ([8, 9, 8.5], [18, 19, 18], "better"),
+        ([8, 9, 8.5], [21, 22, 21.5], "worse on one"),
+        ([10, 12, 9], [18, 23, 20], "–"),
+        ([12, 13, 12.5], [25, 24, 26], "worse"),
+        ([8, None, 8.5], [18, 19, 18], "worse"),
+    ],
+)
+def test_a_change_is_better_by_the_mean_ratio_and_worse_on_no_set(
+    first: list[float | None], second: list[float | None], verdict: str
+) -> None:
+    def tried(values: list[float | None]) -> Tried:
+        return Tried({}, 1, [0, 1, 2], [{} if x is None else {METRIC: x} for x in values], 1.0)
+
+    results = {
+        BASE: {"a": tried([10, 11, 10.5]), "b": tried([20, 21, 20.5])},
+        "change": {"a": tried(first), "b": tried(second)},
+    }
+    floors = {"a": {METRIC: 0.5}, "b": {METRIC: 1.0}}
+    found = Change.of("change", results, floors)
+    assert found.verdict == verdict
+    there = [i for i in range(3) if first[i] is not None]
+    expected = np.mean([(first[i] / 0.5 + second[i] / 1.0) / 2 for i in there])  # type: ignore[operator]
+    assert found.ratio == pytest.approx(expected)
+
+
+FLAGS = (
+    "--base=gan", "--datasets=own.npz", "--seeds=1", "--steps=3", "--num=80", "--workdir=w", "--changes", "beta1=0",
+)  # fmt: skip
+
+
+def test_the_command_tries_changes_and_takes_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (800, 8, 8, 1), np.uint8)
+    np.savez("own.npz", images=images, test_images=images[:300])
+    assert ablation.main(FLAGS) == 0
+    found = json.loads(Path("w/ablation.json").read_text())
+    assert found["protocols"]["own.npz"].endswith("/80-val")
+    assert list(found["changes"]) == [BASE, "beta1=0"]
+    for name, beta1 in ((BASE, 0.9), ("beta1=0", 0.0)):
+        one = found["changes"][name]["datasets"]["own.npz"]
+        assert (one["config"]["beta1"], one["seeds"], one["steps"]) == (beta1, [0], 3)
+        assert all({METRIC, "recall"} <= scores.keys() for scores in one["scores"])
+    table = Path("w/ablation.md").read_text()
+    assert table in capsys.readouterr().out
+    assert "| beta1=0 | 3 |" in table
+
+    # Nothing is trained again, and a change is added.
+    trained = []
+    original = population_run.fit_population
+    monkeypatch.setattr(
+        population_run, "fit_population", lambda *a, **k: trained.append(a[0][0]) or original(*a, **k)
+    )
+    assert ablation.main([*FLAGS, "rates=half"]) == 0
+    fresh = [config for config in trained if config.g_learning_rate == 1e-4]
+    assert len(fresh) == 1
+    again = json.loads(Path("w/ablation.json").read_text())["changes"]
+    assert list(again) == [BASE, "beta1=0", "rates=half"]
+    for name in (BASE, "beta1=0"):
+        scores = [x["changes"][name]["datasets"]["own.npz"]["scores"] for x in (found, {"changes": again})]
+        assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--base=best"], "unknown base 'best'"),
+        (["--changes", "z_dim=3"], "unknown change 'z_dim=3'"),
+        (["--changes", "z_dim=64", "z_dim=64"], "--changes names one twice"),
+        (["--datasets"], "--datasets must name one data set or more"),
+    ],
+)
+def test_bad_options_are_one_line(
+    flags: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ablation", *flags])
+    with pytest.raises(SystemExit) as stop:
+        cli.run(ablation.main)
+    assert stop.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_every_change_is_of_some_base() -> None:
+    tried = {name for base in (Config(), *PRESETS.values()) for name in changes_of(base)}
+    assert tried == set(CHANGES)
+    with pytest.raises(UserError, match="unknown base"):
+        base_of("mine")

@@ -1,0 +1,177 @@
+"""`--time`: the number of steps that a time makes, by a clock that the test holds; recorded, and gone on with."""
+
+import dataclasses
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gan_jax
+from gan_jax import devices, duration, timed, train
+from gan_jax.config import Config, command_from_args
+from gan_jax.duration import Task, spelled, steps_within
+from gan_jax.errors import UserError
+from gan_jax.options import converted
+from gan_jax.state import to_arrays
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+Small = Callable[..., Config]
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+COMPILING = 5.0  # seconds of the first chunk
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "words"),
+    [
+        ("90s", "90s", "90 seconds"),
+        ("10m", "10m", "10 minutes"),
+        (" 1h", "1h", "1 hour"),
+        ("1.5h", "90m", "90 minutes"),
+        ("60s", "1m", "1 minute"),
+        ("0.5s", "0.5s", "0.5 seconds"),
+        (600, "10m", "10 minutes"),
+    ],
+)
+def test_a_time_is_a_number_with_a_unit(given: Any, text: str, words: str) -> None:
+    assert converted("time", given, duration.TIME) == text
+    assert spelled(text) == words
+
+
+@pytest.mark.parametrize("given", ["10", "10 min", "0s", "-1m", "infs", "1e9999", "", "1h30m", 0, True])
+def test_other_times_are_refused(given: Any) -> None:
+    with pytest.raises(UserError, match=r"it must be a number with a unit, such as 90s, 10m or 1\.5h"):
+        converted("time", given, duration.TIME)
+
+
+class Clock:
+    """A clock on which a step takes `step` seconds, compiling 5, and nothing else any time.
+
+    Where steps are not `real`, nothing is computed.
+    """
+
+    def __init__(self, step: float, monkeypatch: pytest.MonkeyPatch, real: bool = True) -> None:
+        self.now, self.step, self.steps, self.first = 1000.0, step, 0, COMPILING
+        original = devices.chunk
+
+        def chunk(*given: Any) -> Any:
+            run = original(*given)
+
+            def slowly(state: Any, data: Any, begin: int, stop: int) -> Any:
+                self.now += self.step * (stop - begin) + self.first
+                self.steps, self.first = self.steps + stop - begin, 0.0
+                return run(state, data, begin, stop) if real else (state, {})
+
+            return slowly
+
+        monkeypatch.setattr(devices, "chunk", chunk)
+        monkeypatch.setattr(duration, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def spend(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize("accelerator", [False, True])
+@pytest.mark.parametrize("step", [0.01, 0.7])
+def test_all_is_done_in_the_time(
+    small: Small, monkeypatch: pytest.MonkeyPatch, step: float, accelerator: bool
+) -> None:
+    clock = Clock(step, monkeypatch, real=False)
+    monkeypatch.setattr(devices, "needs_known_length", lambda device: accelerator)
+    config = small(log_every=5, batch_size=8)
+    tasks = [Task(10, lambda gan: clock.spend(0.02)), Task(100, lambda gan: clock.spend(0.3))]
+    steps = steps_within(config, "2m", IMAGES, tasks=tasks)
+    besides = 0.02 / 10 + 0.3 / 100
+    cost = max(step, besides) if accelerator else step + besides
+    gone = clock.now - 1000
+    assert COMPILING + step * clock.steps <= gone < 15
+    assert steps % 5 == 0
+    assert 0.97 * 120 - 5 * cost < gone * 0.97 + steps * cost <= 120
+
+
+def test_what_was_measured_is_what_fit_then_runs(
+    small: Small, monkeypatch: pytest.MonkeyPatch, compiled: list[str]
+) -> None:
+    Clock(0.1, monkeypatch)
+    config = small(log_every=5, batch_size=8, z_dim=9, schedule="cosine")  # of no other test
+    steps = steps_within(config, 60, IMAGES)
+    assert compiled
+    compiled.clear()
+    gan = next(iter(gan_jax.fit(dataclasses.replace(config, steps=steps), IMAGES)))
+    assert not compiled
+    assert float(gan.state.hyperparams["total_steps"]) == steps > 100
+
+
+def test_too_short_a_time_is_refused_and_the_time_before_counts(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(0.01, monkeypatch, real=False)
+    config = small(log_every=5, batch_size=8)
+    with pytest.raises(
+        UserError, match=r"^--time=6s is too short: 6 s are over once the program is compiled"
+    ):
+        steps_within(config, "6s", IMAGES)
+    fewer = steps_within(config, "1m", IMAGES, began=clock.now - 40)
+    clock.first = COMPILING
+    assert fewer < steps_within(config, "1m", IMAGES) / 2
+
+
+# ---- the command ----
+
+
+FLAGS = (
+    "--dataset=own.npz", "--model=mlp", "--no_spectral_norm", "--batch_size=8", "--z_dim=4", "--ema=0",
+    "--log_every=3", "--schedule=linear",
+)  # fmt: skip
+
+
+def test_a_run_has_its_steps_recorded_and_goes_on_with_them(
+    in_process: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez("own.npz", images=IMAGES, test_images=IMAGES)
+    clock = Clock(0.1, monkeypatch)
+    monkeypatch.setattr(timed, "_tasks", lambda *given: [])
+    monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    first = in_process("train", *FLAGS, "--time=8s")
+    assert first.returncode == 0, first.stderr
+    [folder] = Path("runs").iterdir()
+    assert folder.name.endswith("-schedule=linear-batch_size=8-time=8s")
+    config = json.loads((folder / "config.json").read_bytes())
+    assert (config["time"], config["steps"] % 3) == ("8s", 0)
+    assert f"{config['steps']} steps in about 8 seconds, by" in first.stdout
+    assert f"training for {config['steps']} steps" in first.stdout
+
+    clock.step = 1.0  # the machine is slow by now, and it makes no difference
+    again = in_process("train", *FLAGS, "--time=8s")
+    assert f"{config['steps']} steps, as this folder has recorded for --time=8s" in again.stdout
+    assert json.loads((folder / "config.json").read_bytes()) == config
+    repeated = in_process("train", f"--config={folder}/config.json", "--workdir=repeated")
+    assert repeated.returncode == 0, repeated.stderr
+    arrays = to_arrays(gan_jax.load("repeated").state)
+    for name, array in to_arrays(gan_jax.load(folder).state).items():
+        np.testing.assert_array_equal(array, arrays[name], err_msg=name)
+
+    clock.step, before = 0.1, (folder / "config.json").read_bytes()
+    longer = in_process("train", *FLAGS, "--time=20s", f"--workdir={folder}")
+    assert longer.returncode == 2
+    assert "over which --schedule=linear lowers the learning rates" in longer.stderr
+    assert (folder / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--time=1m", "--steps=5"), "--time and --steps are two lengths of the run: give one of them"),
+        (("--epochs=5", "--time=1m"), "--time and --epochs are two lengths of the run: give one of them"),
+        (("--time=1m", "--coordinator=a:1", "--num_processes=2", "--process_id=0"), "of a single process"),
+        (("--time=ten",), "--time=ten is not allowed: it must be a number with a unit"),
+    ],
+)
+def test_what_does_not_go_with_a_time_is_refused(flags: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        command_from_args(train.Command, flags)
