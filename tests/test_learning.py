@@ -16,8 +16,8 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 NUM = 600
 
 
-def test_the_default_system_learns_digits_in_an_epoch(command: Command, tmp_path: Path) -> None:
-    done = command("train", "--loss=hinge", "--epochs=1", "--workdir=run")
+def test_the_default_system_learns_digits_in_400_steps(command: Command, tmp_path: Path) -> None:
+    done = command("train", "--loss=hinge", "--steps=400", "--workdir=run")
     assert done.returncode == 0, done.stderr
     trained = gan_jax.load(tmp_path / "run")
     untrained = gan_jax.load(save_run(tmp_path / "untrained", trained.config, [0]))

@@ -1,5 +1,6 @@
 """The nets: their sizes, BatchNorm's two modes, conditional GANs, bfloat16."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -215,7 +216,8 @@ def test_bfloat16_computes_in_it_and_keeps_float32(small: Small, model: str) -> 
         (parts.discriminator, gan.d_params, gan.d_stats, real[0], ("Dense_1", "projection")),
         (parts.generator, gan.g_params, gan.g_stats, z[0], ("label",)),
     ):
-        _, seen = net.apply({"params": params, **stats}, x, labels[0], capture_intermediates=True)
+        apply = functools.partial(net.apply, capture_intermediates=True)
+        _, seen = jax.eval_shape(apply, {"params": params, **stats}, x, labels[0])
         dtypes = {
             name: y["__call__"][0].dtype for name, y in seen["intermediates"].items() if name != "__call__"
         }

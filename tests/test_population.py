@@ -83,9 +83,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("system", "count"), [("hinge", 1), ("wgan_gp", 1), ("conditional", 1), ("wgan_gp", 2)]
-)
+@pytest.mark.parametrize(("system", "count"), [("hinge", 1), ("conditional", 1), ("wgan_gp", 2)])
 def test_a_member_has_the_bits_of_its_single_run(
     small: Small, system: str, count: int, use_devices: Callable[[int], None]
 ) -> None:
@@ -105,14 +103,11 @@ def test_a_member_has_the_bits_of_its_single_run(
     assert (found[0].sample(4) != found[1].sample(4)).any()
 
 
-@pytest.mark.parametrize("group", [2, 3])
-def test_members_that_share_operations_have_its_values(
-    small: Small, group: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_members_that_share_operations_have_its_values(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small(steps=7, loss="wasserstein", penalty=("r1",), d_steps=2, ema=0.9)
     taken_in_turn = last(members(config))
     monkeypatch.setattr(devices, "needs_known_length", lambda device: True)
-    monkeypatch.setattr(members_, "_group_size", lambda *args: group)
+    monkeypatch.setattr(members_, "_group_size", lambda *args: 2)  # of three
     together = last(members(config))
     for i in range(3):
         first, second = to_arrays(taken_in_turn[i].state), to_arrays(together[i].state)

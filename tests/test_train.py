@@ -204,7 +204,11 @@ def test_a_target_that_is_already_past_is_refused(refuse: Refuse, tmp_path: Path
 def test_a_folder_in_use_is_refused_and_can_be_sampled_from(refuse: Refuse, tmp_path: Path) -> None:
     flags = (*QUICKER, *ENDLESS, "--checkpoint_every=10", "--workdir=shared")
     process = subprocess.Popen(
-        [sys.executable, "-m", "gan_jax.train", *flags], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "gan_jax.train", *flags],
+        cwd=tmp_path,
+        env=alone(),
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with process:
         assert process.stdout is not None
@@ -212,7 +216,7 @@ def test_a_folder_in_use_is_refused_and_can_be_sampled_from(refuse: Refuse, tmp_
             if "Step [30/" in line:
                 break
         refuse("train", list(flags), "--workdir=shared is in use by another run")
-        for _ in range(20):  # while checkpoints come and go
+        for _ in range(8):  # while checkpoints come and go
             load(tmp_path / "shared")
         assert process.poll() is None
         process.terminate()
