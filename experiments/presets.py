@@ -1,6 +1,6 @@
 """The systems of the literature on the same nets: a plugin for the comparison that README.md shows.
 
-    python -m gan_jax.compare --plugin=experiments/presets.py --seeds=5 --steps=3000 --workdir=runs/presets \
+    python -m gan_jax.compare --plugin=experiments/presets.py --seeds=5 --steps=2000 --workdir=runs/presets \
         --systems hinge r3gan lsgan dragan gan_conv wgan_conv wgan_gp
 
 Two presets have the nets `mlp`, and settings that suit no others. Here they are with `conv_small`.
