@@ -1,4 +1,7 @@
-"""The documentation: `pip install -e '.[docs]' && sphinx-build -W docs docs/_build`."""
+"""The documentation: `pip install -e '.[docs]' && sphinx-build -W -c docs . docs/_build`.
+
+The source is the whole repository, so that a link leads to the same file here as where the repository is read.
+"""
 
 from importlib import import_module
 
@@ -14,8 +17,12 @@ author = "the authors of gan_jax"
 release = version = gan_jax.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+root_doc = "docs/index"
+include_patterns = ["docs/*.md", "notebooks/*.ipynb", "experiments/README.md", "experiments/results/**.md", "CHANGELOG.md"]
+exclude_patterns = [".*", "docs/_build", "runs", "build", "dist"]  # not even looked into
 html_theme = "furo"
+html_show_copyright = False
+html_extra_path = ["_root"]
 html_title = f"gan_jax {version}"
 
 myst_enable_extensions = ["dollarmath"]
@@ -23,11 +30,11 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"  # the notebooks are kept with their outputs; CI runs them by themselves
 
 default_role = "code"  # docstrings put code between single backticks
-autodoc_typehints = "none"  # they are in the signatures, beside the shapes that the docstrings say
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 100
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
-# Of alternatives in `--no_spectral_norm`, and until the first notebook is there.
-suppress_warnings = ["toc.empty_glob"]
 
 
 class Options(SphinxDirective):
@@ -63,6 +70,19 @@ def _inline(text: str) -> list[nodes.Node]:
     ]
 
 
+def _plain_bars(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Has |x| in a docstring mean what it does in mathematics."""
+    lines[:] = [line.replace("|", "\\|") for line in lines]
+
+
+def _results_apart(app: Sphinx, doctree: nodes.document) -> None:
+    """Has the pages of results be reached by links alone: not all have a title, which a table of contents needs."""
+    if app.env.docname.startswith("experiments/results/"):
+        app.env.metadata[app.env.docname]["orphan"] = "true"
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.add_directive("options", Options)
+    app.connect("autodoc-process-docstring", _plain_bars)
+    app.connect("doctree-read", _results_apart)

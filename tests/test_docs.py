@@ -1,18 +1,41 @@
-"""What README.md says, against what the package does."""
+"""What the READMEs and the documentation say, against what the package does. CI builds the pages."""
 
+import importlib
+import inspect
 import re
 import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax import config, train
+import gan_jax
+from gan_jax import cli, config, data, evaluation, plugins, train
+from gan_jax.__main__ import COMMANDS
+from gan_jax.comparison.systems import systems_of
 from gan_jax.config import PRESETS, Config
 from gan_jax.objectives import OBJECTIVES
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
+PAGES = (README, CHINESE, *sorted((ROOT / "docs").glob("*.md")))
+SYSTEMS = (ROOT / "docs" / "systems.md").read_text()
+
+
+def commands(page: Path) -> list[tuple[str, str]]:
+    """The page's command lines, in its blocks and between its words: each command's name, and its arguments."""
+    text = page.read_text().replace("\\\n", " ")
+    found = re.findall(r"python (?:-u )?-m gan_jax\.([a-z_]+) +(-[^`'#&\n]*)", text)
+    return [(name, " ".join(args.split())) for name, args in found]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The page's blocks in a language, without comments, which differ between languages that people speak."""
+    found = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [re.sub(r" *#.*", "", block).strip() for block in found]
 
 
 def short(number: float) -> str:
@@ -30,35 +53,135 @@ def updates(preset: Config) -> str:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_table_of_presets_says_their_values(name: str) -> None:
-    (row,) = re.findall(rf"^\| `{name}` \|.*\d+, \d+ \|$", README, re.MULTILINE)
+    (row,) = re.findall(rf"^\| `{name}` \|.*\d+, \d+ \|$", SYSTEMS, re.MULTILINE)
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     preset = PRESETS[name]
     assert cells[-2:] == [updates(preset), f"{preset.batch_size}, {preset.epochs}"]
     assert ("spectral norm" in cells[-3]) == preset.spectral_norm
     assert (f"[−{preset.clip:g}, {preset.clip:g}]" in cells[-3]) == bool(preset.clip)
-    assert ("∇D" in cells[-3]) == bool(preset.penalty)
+    assert ("\\nabla D" in cells[-3]) == bool(preset.penalty)
 
 
-def train_lines() -> list[str]:
-    return re.findall(r"python -m gan_jax\.train (--[^`'#&\n]+)", README)
+def test_the_tables_have_the_objectives_penalties_and_models_that_there_are() -> None:
+    for flag, registry in {
+        "loss": OBJECTIVES,
+        "penalty": gan_jax.PENALTIES,
+        "model": gan_jax.MODELS,
+        "preset": PRESETS,
+    }.items():
+        (table,) = re.findall(rf"^\| `--{flag}` \|.*\n\|[-|]+\n((?:\|.*\n)+)", SYSTEMS, re.MULTILINE)
+        assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(registry)
 
 
-def test_readme_has_lines_that_train() -> None:
-    assert len(train_lines()) > 5
+@pytest.fixture
+def own_registries() -> Iterator[None]:
+    """What a page enters in the registries is gone again at the end."""
+    registries = [*plugins.registries().values(), evaluation.FAMILIES]
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
 
 
-@pytest.mark.parametrize(
-    "line", [line for line in train_lines() if "--help" not in line and "--plugin" not in line]
-)
-def test_its_lines_that_train_are_allowed(line: str) -> None:
-    config.command_from_args(train.Command, shlex.split(line))
+def parse(name: str, args: list[str]) -> Any:
+    """The arguments, as the command itself takes them."""
+    if name == "train":
+        return config.command_from_args(train.Command, args)
+    package = importlib.import_module(f"gan_jax.{name}")
+    module = importlib.import_module(f"gan_jax.{name}.__main__") if hasattr(package, "__path__") else package
+    return cli.parse(module.Options, args, prog=f"python -m gan_jax.{name}", description="")
 
 
-def test_its_own_loss_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    (source,) = re.findall(r"```python\n(# mine\.py.*?)```", README, re.DOTALL)
-    monkeypatch.setitem(OBJECTIVES, "soft_hinge", OBJECTIVES["hinge"])  # so that it is gone again at the end
+def test_the_pages_have_commands_of_every_kind() -> None:
+    shown = {name for page in PAGES for name, _ in commands(page)}
+    assert shown == set(COMMANDS)
+    assert {name for name, _ in commands(README)} > {"train", "sample", "evaluate", "compare"}
+
+
+@pytest.mark.parametrize(("name", "args"), sorted({line for page in PAGES for line in commands(page)}))
+def test_their_command_lines_are_allowed(
+    name: str, args: str, own_registries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(plugins, "LOADED", {})
+    monkeypatch.chdir(tmp_path)
+    (source,) = [block for block in blocks(README, "python") if "soft_hinge" in block]
+    Path("mine.py").write_text(source)
+    Path("experiments").symlink_to(ROOT / "experiments")  # in which a plugin is
+    if "--help" in args:
+        with pytest.raises(SystemExit) as stop:
+            parse(name, shlex.split(args))
+        assert stop.value.code == 0
+    else:
+        parsed = parse(name, shlex.split(args))
+        if name == "compare":
+            assert systems_of(parsed)
+
+
+def test_the_pages_have_python() -> None:
+    assert len(blocks(README, "python")) >= 2
+    assert len(python_blocks()) > 5
+
+
+def python_blocks() -> list[str]:
+    return list(dict.fromkeys(block for page in PAGES for block in blocks(page, "python")))
+
+
+@pytest.fixture
+def reduced(own_registries: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps of a small net on small images, whatever a page's block asks for."""
+    images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
+    labels = np.arange(64, dtype=np.int32) % 10
+    monkeypatch.setattr(data, "load", lambda *args, **named: (images, labels))
+
+    def small(**fields: Any) -> Config:
+        return Config(**{"model": "mlp", **fields, "batch_size": 16, "z_dim": 8, "steps": 2, "log_every": 1})
+
+    def trained(*args: Any, **named: Any) -> gan_jax.Gan:
+        inspect.signature(load).bind(*args, **named)
+        return next(gan_jax.fit(small()))
+
+    load: Callable[..., gan_jax.Gan] = gan_jax.load
+    monkeypatch.setattr(gan_jax, "load", trained)
+    monkeypatch.setattr(gan_jax, "Config", small)
+
+
+@pytest.mark.parametrize("block", python_blocks(), ids=range(len(python_blocks())))
+@pytest.mark.usefixtures("reduced")
+def test_their_python_runs(block: str) -> None:
+    module: dict[str, Any] = {"__name__": "block"}
+    exec(compile(block, "block", "exec"), module)
+    if "fit" in block:
+        gan = module.get("gan", module.get("population"))
+        assert gan.step == (1 if "load(" in block else 2)
+
+
+@pytest.mark.usefixtures("own_registries")
+def test_its_own_loss_is_one() -> None:
+    (source,) = [block for block in blocks(README, "python") if "soft_hinge" in block]
     exec(compile(source, "mine.py", "exec"), {})
     assert Config(loss="soft_hinge").loss == "soft_hinge"
     real, fake = jnp.array([2.0, 0.0]), jnp.array([-1.0, 1.0])
     expected = np.log1p(np.exp([-1.0, 1.0])).mean() + np.log1p(np.exp([0.0, 2.0])).mean()
     np.testing.assert_allclose(OBJECTIVES["soft_hinge"].d_loss(real, fake), expected, rtol=1e-6)
+
+
+def test_both_readmes_say_the_same() -> None:
+    assert commands(CHINESE) == commands(README)
+    for language in ("sh", "python"):
+        assert blocks(CHINESE, language) == blocks(README, language)
+    figures = [re.findall(r"\d[\d.,]*\d", page.read_text()) for page in (README, CHINESE)]
+    tables = [re.findall(r"^\|.*\|$", page.read_text(), re.MULTILINE) for page in (README, CHINESE)]
+    assert len(tables[0]) == len(tables[1])
+    assert sorted(figures[0]) == sorted(figures[1])
+
+
+@pytest.mark.parametrize("page", [README, CHINESE], ids=lambda page: page.name)
+def test_links_of_the_readmes_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+    assert len(links) > 10
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) < 150
