@@ -18,7 +18,13 @@ release = version = gan_jax.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "notebooks/*.ipynb", "experiments/README.md", "experiments/results/**.md", "CHANGELOG.md"]
+include_patterns = [
+    "docs/*.md",
+    "notebooks/*.ipynb",
+    "experiments/README.md",
+    "experiments/results/**.md",
+    "CHANGELOG.md",
+]
 exclude_patterns = [".*", "docs/_build", "runs", "build", "dist"]  # not even looked into
 html_theme = "furo"
 html_show_copyright = False
@@ -65,9 +71,7 @@ def _item(name: str, option: Option) -> nodes.definition_list_item:
 
 def _inline(text: str) -> list[nodes.Node]:
     """Text in which what stands between backticks is code."""
-    return [
-        nodes.literal("", part) if i % 2 else nodes.Text(part) for i, part in enumerate(text.split("`"))
-    ]
+    return [nodes.literal("", part) if i % 2 else nodes.Text(part) for i, part in enumerate(text.split("`"))]
 
 
 def _plain_bars(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:

@@ -70,7 +70,7 @@ class Gan:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """The last chunk's means by name, `d_loss g_loss real_score fake_score` and each penalty; empty if it was loaded.
+        """The last chunk's means by name, `d_loss g_loss real_score fake_score` and each penalty; {} if it was loaded.
 
         Waits for the chunk. Raises `Diverged` if one of its numbers is not finite.
         """

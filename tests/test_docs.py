@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from gan_jax.__main__ import COMMANDS
 from gan_jax.comparison.systems import systems_of
 from gan_jax.config import PRESETS, Config
 from gan_jax.objectives import OBJECTIVES
+from gan_jax.parts import build
 
 ROOT = Path(__file__).parent.parent
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
@@ -129,13 +131,16 @@ def python_blocks() -> list[str]:
 
 @pytest.fixture
 def reduced(own_registries: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two steps of a small net on small images, whatever a page's block asks for."""
+    """Two steps of a small net on small images and one device, whatever a page's block asks for."""
+    [first, *_] = jax.devices()
+    monkeypatch.setattr(jax, "devices", lambda: [first])
     images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
     labels = np.arange(64, dtype=np.int32) % 10
     monkeypatch.setattr(data, "load", lambda *args, **named: (images, labels))
 
     def small(**fields: Any) -> Config:
-        return Config(**{"model": "mlp", **fields, "batch_size": 16, "z_dim": 8, "steps": 2, "log_every": 1})
+        little = {"batch_size": 16, "z_dim": 8, "steps": 2, "log_every": 1, "spectral_norm": False}
+        return Config(**{"model": "mlp", **fields, **little})
 
     def trained(*args: Any, **named: Any) -> gan_jax.Gan:
         inspect.signature(load).bind(*args, **named)
@@ -154,6 +159,9 @@ def test_their_python_runs(block: str) -> None:
     if "fit" in block:
         gan = module.get("gan", module.get("population"))
         assert gan.step == (1 if "load(" in block else 2)
+    for name in gan_jax.MODELS.keys() - {"mlp", "conv", "conv_small", "toy"}:
+        for conditional in (False, True):
+            build(Config(model=name, conditional=conditional), (8, 8, 1), 10 if conditional else None, None)
 
 
 @pytest.mark.usefixtures("own_registries")
