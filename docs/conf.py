@@ -4,8 +4,10 @@ The source is the whole repository, so that a link leads to the same file here a
 """
 
 from importlib import import_module
+from typing import Any
 
 from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -16,7 +18,7 @@ project = "gan_jax"
 author = "the authors of gan_jax"
 release = version = gan_jax.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
 include_patterns = [
     "docs/*.md",
@@ -27,6 +29,9 @@ include_patterns = [
 ]
 exclude_patterns = [".*", "docs/_build", "runs", "build", "dist"]  # not even looked into
 html_theme = "furo"
+html_math_renderer = "mathml"  # browsers draw it by themselves, without a script from elsewhere
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_show_copyright = False
 html_extra_path = ["_root"]
 html_title = f"gan_jax {version}"
@@ -74,6 +79,16 @@ def _inline(text: str) -> list[nodes.Node]:
     return [nodes.literal("", part) if i % 2 else nodes.Text(part) for i, part in enumerate(text.split("`"))]
 
 
+def _inline_math(writer: Any, node: nodes.math) -> None:
+    writer.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def _block_math(writer: Any, node: nodes.math_block) -> None:
+    writer.body.append(f"<div>{tex2mathml(node.astext(), as_block=True)}</div>")
+    raise nodes.SkipNode
+
+
 def _plain_bars(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """Has |x| in a docstring mean what it does in mathematics."""
     lines[:] = [line.replace("|", "\\|") for line in lines]
@@ -88,5 +103,6 @@ def _results_apart(app: Sphinx, doctree: nodes.document) -> None:
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.add_directive("options", Options)
+    app.add_html_math_renderer("mathml", (_inline_math, None), (_block_math, None))
     app.connect("autodoc-process-docstring", _plain_bars)
     app.connect("doctree-read", _results_apart)
