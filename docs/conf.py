@@ -3,16 +3,21 @@
 The source is the whole repository, so that a link leads to the same file here as where the repository is read.
 """
 
+import re
 from importlib import import_module
 from typing import Any
 
 from docutils import nodes
+from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 import gan_jax
 from gan_jax.options import FLAG, REQUIRED, Option, options_of
+
+logger = logging.getLogger(__name__)
 
 project = "gan_jax"
 author = "the authors of gan_jax"
@@ -79,13 +84,24 @@ def _inline(text: str) -> list[nodes.Node]:
     return [nodes.literal("", part) if i % 2 else nodes.Text(part) for i, part in enumerate(text.split("`"))]
 
 
+def _mathml(node: nodes.Element, *, as_block: bool) -> str:
+    tex = re.sub(
+        r"(\\[td]?frac)\s*(\d)\s*(\d)", r"\1{\2}{\3}", node.astext()
+    )  # docutils reads \frac12 as 12/…
+    try:
+        return tex2mathml(tex, as_block=as_block)
+    except MathError as error:
+        logger.warning("%s, in the formula %s", error, tex, location=node)
+        return ""
+
+
 def _inline_math(writer: Any, node: nodes.math) -> None:
-    writer.body.append(tex2mathml(node.astext()))
+    writer.body.append(_mathml(node, as_block=False))
     raise nodes.SkipNode
 
 
 def _block_math(writer: Any, node: nodes.math_block) -> None:
-    writer.body.append(f"<div>{tex2mathml(node.astext(), as_block=True)}</div>")
+    writer.body.append(f"<div>{_mathml(node, as_block=True)}</div>")
     raise nodes.SkipNode
 
 

@@ -68,6 +68,7 @@ def test_the_tables_have_the_objectives_penalties_and_models_that_there_are() ->
     for flag, registry in {
         "loss": OBJECTIVES,
         "penalty": gan_jax.PENALTIES,
+        "augment": gan_jax.AUGMENTATIONS,
         "model": gan_jax.MODELS,
         "preset": PRESETS,
     }.items():
