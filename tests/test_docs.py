@@ -76,6 +76,15 @@ def test_the_tables_have_the_objectives_penalties_and_models_that_there_are() ->
         assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(registry)
 
 
+def test_the_reference_has_every_public_name_and_every_command() -> None:
+    api = (ROOT / "docs" / "api.md").read_text()
+    documented = set(re.findall(r"^\.\. (?:auto\w+|py:data):: gan_jax\.(\w+)", api, re.MULTILINE))
+    assert documented >= set(gan_jax.__all__) - {"__version__"}
+    page = (ROOT / "docs" / "commands.md").read_text()
+    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == set(COMMANDS)
+    assert set(re.findall(r"^```\{options\} gan_jax\.(\w+)", page, re.MULTILINE)) == set(COMMANDS)
+
+
 @pytest.fixture
 def own_registries() -> Iterator[None]:
     """What a page enters in the registries is gone again at the end."""
