@@ -15,11 +15,13 @@ class UserError(ValueError):
 
     def __init__(self, message: str) -> None:
         """Escapes what is not printable."""
-        super().__init__(message if message.isprintable() else "".join(map(_printable, message)))
+        super().__init__(printable(message))
 
 
-def _printable(char: str) -> str:
-    return char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+def printable(text: str) -> str:
+    """The text with what is not printable escaped."""
+    escape = lambda char: char.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return "".join(char if char.isprintable() else escape(char) for char in text)
 
 
 class InUse(UserError):

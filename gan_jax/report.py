@@ -17,7 +17,7 @@ from tqdm import tqdm
 from gan_jax import pictures
 from gan_jax.config import Config
 from gan_jax.drawing import Painting
-from gan_jax.errors import UserError
+from gan_jax.errors import UserError, printable
 from gan_jax.plan import Plan
 from gan_jax.storage import replacing, write_atomically
 
@@ -25,8 +25,8 @@ LogRow = dict[str, Any]
 
 
 def warn(message: str) -> None:
-    """One line on standard error, above the progress bar if there is one."""
-    tqdm.write(f"warning: {message}", file=sys.stderr)
+    """One line on standard error, above the progress bar if there is one. A file's words in it do not break it."""
+    tqdm.write(f"warning: {printable(message)}", file=sys.stderr)
 
 
 def note(message: str) -> None:

@@ -95,11 +95,15 @@ def target(out: str, endings: Mapping[str, str], flag: str = "out") -> Path:
 
 def opened(path: Path) -> io.BufferedReader:
     """The file at `path`, to be read. Raises OSError for what is no regular file: a pipe would wait for ever."""
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    return open(_regular(path, os.O_RDONLY), "rb")
+
+
+def _regular(path: Path, flags: int) -> int:
+    number = os.open(path, flags | os.O_NONBLOCK, 0o666)
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return open(number, "rb")
+    return number
 
 
 def content_of(path: Path) -> bytes:
@@ -222,9 +226,9 @@ def locked(path: Path, *, waiting: Callable[[], object] | None = None) -> Iterat
     """Hold the lock file `path`, made if need be; the system takes it from a killed process.
 
     Where another process holds it, `waiting` is called and the lock waited for; without `waiting`, a BlockingIOError
-    is raised.
+    is raised. Raises OSError for what is no regular file, and leaves what is in one: it may be a link to another.
     """
-    with path.open("w") as file:
+    with open(_regular(path, os.O_RDWR | os.O_CREAT), "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

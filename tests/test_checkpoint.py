@@ -163,7 +163,8 @@ def test_a_half_written_checkpoint_is_none_and_is_removed_by_the_next_writer(cop
 
 
 def test_other_files_in_the_folder_are_no_checkpoints(copy: Path) -> None:
-    (copy / "007").mkdir()
+    for name in ("007", "²", "٣"):
+        (copy / name).mkdir()
     (copy / "notes").mkdir()
     (copy / "9").write_text("mine")
     with Checkpoints(copy) as reader:

@@ -108,6 +108,20 @@ def test_help_is_complete_grouped_and_shows_defaults(capsys: pytest.CaptureFixtu
         assert choice in text
 
 
+@pytest.mark.parametrize("columns", ["1", "5"])
+def test_a_narrow_terminal_is_told_the_same(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    with pytest.raises(UserError, match=r"^unknown flag --los\. Did you mean --loss\? See .* --help\.$"):
+        config.from_args(["--los=hinge"])
+    with pytest.raises(UserError, match="expected one argument"):
+        config.from_args(["--seed"])
+    with pytest.raises(SystemExit):
+        config.from_args(["--help"])
+    assert "--d_learning_rate" in capsys.readouterr().out
+
+
 def test_the_commands_that_draw_say_the_same_of_the_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     told = []
     for command in (sample, evaluate, human_eval):

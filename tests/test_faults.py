@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax import pictures
+from gan_jax import pictures, workdir
 from gan_jax.checkpoint import Checkpoints
+from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.loading import load
-from gan_jax.report import read_rows
-from gan_jax.storage import Damaged, npz_headers, opened, read_npz
+from gan_jax.parts import Facts
+from gan_jax.report import read_rows, warn
+from gan_jax.storage import Damaged, locked, npz_headers, opened, read_npz
 
 RUN = ("--model=mlp", "--batch_size=8", "--log_every=10", "--checkpoint_every=10")
 
@@ -125,6 +127,37 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
             opened(tmp_path / name)
 
 
+def test_a_lock_that_is_a_pipe_is_not_waited_for_and_one_that_is_a_link_harms_nothing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file"), locked(tmp_path / "pipe"):
+        pass
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / ".lock").symlink_to(tmp_path / "mine")
+    with locked(tmp_path / ".lock"), pytest.raises(BlockingIOError), locked(tmp_path / ".lock"):
+        pass
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_pipe_in_a_checkpoint_is_damage(run: Path) -> None:
+    newest = run / "checkpoints" / "30" / "_CHECKPOINT_METADATA"
+    newest.unlink()
+    os.mkfifo(newest)
+    with pytest.warns(UserWarning, match=r"30 is damaged .*no regular file"):
+        assert load(run).step == 20
+
+
+def test_a_folder_is_a_runs_from_its_first_moment(tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)  # as a kill in the first second may leave it
+    config = Config(model="mlp", workdir=str(tmp_path / "run"))
+    facts = Facts((28, 28, 1), 60_000, None, "0" * 64)
+    with workdir.claim(config, facts) as folder:
+        assert workdir.read(folder).config == config
+        with pytest.raises(UserError, match="in use by another run"), workdir.claim(config, facts):
+            pass
+    with workdir.claim(config, facts):
+        pass
+
+
 @pytest.mark.parametrize(
     ("command", "flag"),
     [
@@ -206,3 +239,8 @@ def test_a_bit_flipped_anywhere_in_a_grid_is_seen(tmp_path: Path) -> None:
         assert not pictures.whole(path), at
         path.write_bytes(content[:at])
         assert not pictures.whole(path), at
+
+
+def test_a_warning_with_words_from_a_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    warn("this run was made with jax 1\n\x1b[2J")
+    assert capsys.readouterr().err == r"warning: this run was made with jax 1\n\x1b[2J" + "\n"

@@ -1,5 +1,6 @@
 """Signals, in processes of their own, and readers that go away."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import alone
+from gan_jax import report, workdir
+from gan_jax.config import Config
+from gan_jax.parts import Facts
+from tests.conftest import Command, alone
 
 TRAIN = (sys.executable, "-m", "gan_jax.train", "--model=mlp", "--batch_size=8")
 QUICK = (*TRAIN, "--steps=20", "--log_every=10", "--checkpoint_every=10", "--workdir=run")
@@ -53,6 +57,46 @@ def test_a_signal_before_the_steps_ends_the_command_without_a_traceback(delay: f
     assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
     assert "Traceback" not in err
     assert "Done" not in out
+
+
+def test_a_terminal_that_goes_away_stops_a_run_that_saves_first(
+    tmp_path: Path, in_process: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = report.Report.log
+
+    def hung_up(self: report.Report, row: report.LogRow) -> None:
+        log(self, row)
+        if len(self.rows) == 1:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    monkeypatch.setattr(report.Report, "log", hung_up)
+    flags = ("--model=mlp", "--no_spectral_norm", "--batch_size=8", "--z_dim=8", "--log_every=10")
+    ended = in_process("train", *flags, "--steps=100000", "--checkpoint_every=90000", "--workdir=run")
+    assert ended.returncode == 128 + signal.SIGHUP, ended.stderr
+    last = report.read_rows(tmp_path / "run" / "metrics.jsonl", 10**9)[-1]["step"]
+    assert f"Stopped at step {last} of 100000; rerun the same command" in ended.stdout
+    assert os.listdir(tmp_path / "run" / "checkpoints") == [str(last)]
+
+
+AS_IT_LOADS = """
+import os, signal, sys, time
+from gan_jax import cli, sample
+
+def load(*args, **options):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+sample.load = load
+cli.run(sample.main)
+"""
+
+
+def test_ctrl_c_ends_a_command_that_does_not_train(tmp_path: Path) -> None:
+    workdir.write_config(tmp_path, Config(), Facts((28, 28, 1), 60_000, None, "0" * 64))
+    flags = ("--workdir=.", "--out=x.png")
+    process = start((sys.executable, "-c", AS_IT_LOADS, *flags), tmp_path)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "\ninterrupted\n")
 
 
 def test_nohup_is_respected(tmp_path: Path) -> None:

@@ -28,9 +28,12 @@ from gan_jax import (
     data,
     environment,
     evaluate,
+    export,
+    film,
     plugins,
     report,
     sample,
+    take_out,
     train_classifier,
     workdir,
 )
@@ -40,8 +43,10 @@ from gan_jax.data.folder import open_folder
 from gan_jax.data.npz import open_npz
 from gan_jax.errors import UserError
 from gan_jax.evaluation.images_file import read_images
+from gan_jax.explore import __main__ as explore
 from gan_jax.features.classifier import load_variables
 from gan_jax.features.torch_file import read_state_dict
+from gan_jax.human_eval import __main__ as human_eval
 from gan_jax.parts import Facts
 from gan_jax.plan import plan
 from gan_jax.quiet import brief
@@ -280,6 +285,11 @@ COMMANDS: dict[str, Callable[[list[str]], object]] = {
     "evaluate": _parser(evaluate.Options),
     "compare": _parser(compare.Options),
     "train_classifier": _parser(train_classifier.Options),
+    "film": _parser(film.Options),
+    "explore": _parser(explore.Options),
+    "export": _parser(export.Options),
+    "take_out": _parser(take_out.Options),
+    "human_eval": _parser(human_eval.Options),
 }
 # Short texts, so that none names a file that is there.
 TEXTS: tuple[str, ...] = (
