@@ -166,10 +166,12 @@ def test_options_are_varied_in_every_combination(in_process: Command, own: None,
     [
         (["--systems", "hing"], "unknown system 'hing'. Did you mean 'hinge'?"),
         ([], "--systems is missing"),
+        (["--systems"], "--systems names none"),
         (["--systems", "hinge", "hinge"], "names hinge twice"),
         (["--systems", "hinge", "--vary", "learning=1"], "write NAME=VALUE,VALUE"),
         (["--systems", "hinge", "--vary", "beta1=x"], "beta1 must be at least 0 and below 1"),
         (["--systems", "hinge", "--vary", "seed=1,2"], "seeds are --seeds"),
+        (["--systems", "hinge", "--vary", "beta1=0", "beta1=0.5"], "--vary names beta1 twice"),
         (["--systems", "hinge", "--seeds=0"], "--seeds=0 is not allowed"),
         (["--systems", "hinge", "--batch_size=0"], "--batch_size=0 is not allowed"),
         (
