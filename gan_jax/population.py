@@ -112,6 +112,8 @@ def fit_population(
     """
     configs = tuple(configs)
     _check_alike(configs)
+    if images is None:
+        _check_same_images(configs)
     if jax.process_count() > 1:
         raise UserError("a population trains in one process: start one in each, with members of its own.")
     images, labels = images_of(configs[0], images, labels)
@@ -155,6 +157,17 @@ def _check_alike(configs: Sequence[Config]) -> None:
             raise UserError(
                 f"members differ in {name} ({', '.join(map(str, found))}): they may in seed and rates; train a "
                 "population of each."
+            )
+
+
+def _check_same_images(configs: Sequence[Config]) -> None:
+    """They would all be trained on the first one's."""
+    for name in ("dataset", "data_dir"):
+        found = list(dict.fromkeys(getattr(config, name) for config in configs))
+        if len(found) > 1:
+            raise UserError(
+                f"members differ in {name} ({', '.join(map(str, found))}), and train on the same images: "
+                "give those as images=, or train a population of each."
             )
 
 

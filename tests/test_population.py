@@ -256,6 +256,9 @@ def test_bad_input_is_refused(small: Small) -> None:
     config = small(steps=5)
     with pytest.raises(UserError, match="one config at least"):
         gan_jax.fit_population([], IMAGES)
+    others = [config, dataclasses.replace(config, dataset="fashion_mnist")]
+    with pytest.raises(UserError, match=r"members differ in dataset \(mnist, fashion_mnist\)"):
+        gan_jax.fit_population(others)
     found = last([config])
     with pytest.raises(UserError, match="another size or of other parts"):
         gan_jax.fit_population([config, config], IMAGES, start=found)
