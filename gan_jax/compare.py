@@ -9,6 +9,7 @@ Expect the time of the single runs one after the other on a CPU; on an accelerat
 spread over a cluster's machines, and the report is the same.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -48,7 +49,8 @@ def compare(options_: Options) -> Path:
         images, labels = images_of(first)
         facts = facts_of(images, labels, conditional=first.conditional)
         _check(folder, systems, facts)
-        totals = {label: prepare_population(configs, facts)[1].total for label, configs in systems.items()}
+        prepare = functools.partial(prepare_population, facts=facts, here=elsewhere is None)
+        totals = {label: prepare(configs)[1].total for label, configs in systems.items()}
         dataset = data.dataset_name(first.dataset)
         print(f"{len(systems)} systems × {options_.seeds} seeds on {dataset}, in {folder}", flush=True)
         if elsewhere is None:

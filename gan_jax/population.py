@@ -30,6 +30,7 @@ from gan_jax.options import options_of
 from gan_jax.parts import Facts, Parts, build, facts_of
 from gan_jax.plan import Plan, plan
 from gan_jax.step import Metrics
+from gan_jax.step_memory import check_step_fits
 from gan_jax.training import images_of
 
 
@@ -132,11 +133,13 @@ def fit_population(
     return _chunks(begun, chunk, data, progress)
 
 
-def prepare_population(configs: Sequence[Config], facts: Facts) -> tuple[Parts, Plan]:
-    """What the members share. Raises `UserError` for what cannot be trained."""
+def prepare_population(configs: Sequence[Config], facts: Facts, *, here: bool = True) -> tuple[Parts, Plan]:
+    """What the members share. Raises `UserError` for what cannot be trained, in this process if it is to be `here`."""
     course = plan(configs[0], facts.num_images)
     parts = build(configs[0], facts.image_shape, facts.num_classes, AXIS)
     devices.check_fits(facts.num_bytes, jax.devices())
+    if here:
+        check_step_fits(configs[0], parts, jax.devices()[:1])  # a member's batch is not split
     return parts, course
 
 
