@@ -10,6 +10,7 @@ spread over a cluster's machines, and the report is the same.
 """
 
 import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -75,6 +76,19 @@ def _check(folder: Path, systems: Mapping[str, Sequence[Config]], facts: Facts) 
     for path in written:
         if path.is_dir():
             raise UserError(f"{path} is not a file: give another --workdir, or move it away.")
+    if others := [label for label in _reported(folder) if label not in systems]:
+        raise UserError(
+            f"{folder} holds a comparison with {', '.join(others)}, whose report would be lost: name all systems, or "
+            "give another --workdir."
+        )
+
+
+def _reported(folder: Path) -> list[str]:
+    """The systems in the folder's results; none where there are no results, or damaged ones."""
+    try:
+        return list(map(str, json.loads((folder / "results.json").read_text())["systems"]))
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
 
 
 def _cluster(address: str | None) -> AbstractContextManager[Any]:

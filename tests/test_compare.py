@@ -178,12 +178,18 @@ def test_options_are_varied_in_every_combination(in_process: Command, own: None,
             ["--systems", "hinge", *FLAGS, "--workdir=taken"],
             "taken/report.md is not a file: give another --workdir",
         ),
+        (
+            ["--systems", "hinge", *FLAGS, "--workdir=others"],
+            "others holds a comparison with lsgan, whose report would be lost: name all systems",
+        ),
     ],
 )
 def test_bad_input_is_one_line(
     in_process: Command, own: None, tmp_path: Path, flags: list[str], words: str
 ) -> None:
     (tmp_path / "taken" / "report.md").mkdir(parents=True)
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "results.json").write_text('{"systems": {"hinge": {}, "lsgan": {}}}')
     done = in_process("compare", *flags)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
