@@ -9,6 +9,8 @@ Expect the time of the single runs one after the other on a CPU; on an accelerat
 spread over a cluster's machines, and the report is the same.
 """
 
+import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -48,7 +50,8 @@ def compare(options_: Options) -> Path:
         images, labels = images_of(first)
         facts = facts_of(images, labels, conditional=first.conditional)
         _check(folder, systems, facts)
-        totals = {label: prepare_population(configs, facts)[1].total for label, configs in systems.items()}
+        prepare = functools.partial(prepare_population, facts=facts, here=elsewhere is None)
+        totals = {label: prepare(configs)[1].total for label, configs in systems.items()}
         dataset = data.dataset_name(first.dataset)
         print(f"{len(systems)} systems × {options_.seeds} seeds on {dataset}, in {folder}", flush=True)
         if elsewhere is None:
@@ -73,6 +76,19 @@ def _check(folder: Path, systems: Mapping[str, Sequence[Config]], facts: Facts) 
     for path in written:
         if path.is_dir():
             raise UserError(f"{path} is not a file: give another --workdir, or move it away.")
+    if others := [label for label in _reported(folder) if label not in systems]:
+        raise UserError(
+            f"{folder} holds a comparison with {', '.join(others)}, whose report would be lost: name all systems, or "
+            "give another --workdir."
+        )
+
+
+def _reported(folder: Path) -> list[str]:
+    """The systems in the folder's results; none where there are no results, or damaged ones."""
+    try:
+        return list(map(str, json.loads((folder / "results.json").read_text())["systems"]))
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
 
 
 def _cluster(address: str | None) -> AbstractContextManager[Any]:

@@ -30,6 +30,7 @@ from gan_jax.options import options_of
 from gan_jax.parts import Facts, Parts, build, facts_of
 from gan_jax.plan import Plan, plan
 from gan_jax.step import Metrics
+from gan_jax.step_memory import check_step_fits
 from gan_jax.training import images_of
 
 
@@ -112,6 +113,8 @@ def fit_population(
     """
     configs = tuple(configs)
     _check_alike(configs)
+    if images is None:
+        _check_same_images(configs)
     if jax.process_count() > 1:
         raise UserError("a population trains in one process: start one in each, with members of its own.")
     images, labels = images_of(configs[0], images, labels)
@@ -130,11 +133,13 @@ def fit_population(
     return _chunks(begun, chunk, data, progress)
 
 
-def prepare_population(configs: Sequence[Config], facts: Facts) -> tuple[Parts, Plan]:
-    """What the members share. Raises `UserError` for what cannot be trained."""
+def prepare_population(configs: Sequence[Config], facts: Facts, *, here: bool = True) -> tuple[Parts, Plan]:
+    """What the members share. Raises `UserError` for what cannot be trained, in this process if it is to be `here`."""
     course = plan(configs[0], facts.num_images)
     parts = build(configs[0], facts.image_shape, facts.num_classes, AXIS)
     devices.check_fits(facts.num_bytes, jax.devices())
+    if here:
+        check_step_fits(configs[0], parts, jax.devices()[:1])  # a member's batch is not split
     return parts, course
 
 
@@ -155,6 +160,17 @@ def _check_alike(configs: Sequence[Config]) -> None:
             raise UserError(
                 f"members differ in {name} ({', '.join(map(str, found))}): they may in seed and rates; train a "
                 "population of each."
+            )
+
+
+def _check_same_images(configs: Sequence[Config]) -> None:
+    """They would all be trained on the first one's."""
+    for name in ("dataset", "data_dir"):
+        found = list(dict.fromkeys(getattr(config, name) for config in configs))
+        if len(found) > 1:
+            raise UserError(
+                f"members differ in {name} ({', '.join(map(str, found))}), and train on the same images: "
+                "give those as images=, or train a population of each."
             )
 
 

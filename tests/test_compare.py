@@ -166,15 +166,21 @@ def test_options_are_varied_in_every_combination(in_process: Command, own: None,
     [
         (["--systems", "hing"], "unknown system 'hing'. Did you mean 'hinge'?"),
         ([], "--systems is missing"),
+        (["--systems"], "--systems names none"),
         (["--systems", "hinge", "hinge"], "names hinge twice"),
         (["--systems", "hinge", "--vary", "learning=1"], "write NAME=VALUE,VALUE"),
         (["--systems", "hinge", "--vary", "beta1=x"], "beta1 must be at least 0 and below 1"),
         (["--systems", "hinge", "--vary", "seed=1,2"], "seeds are --seeds"),
+        (["--systems", "hinge", "--vary", "beta1=0", "beta1=0.5"], "--vary names beta1 twice"),
         (["--systems", "hinge", "--seeds=0"], "--seeds=0 is not allowed"),
         (["--systems", "hinge", "--batch_size=0"], "--batch_size=0 is not allowed"),
         (
             ["--systems", "hinge", *FLAGS, "--workdir=taken"],
             "taken/report.md is not a file: give another --workdir",
+        ),
+        (
+            ["--systems", "hinge", *FLAGS, "--workdir=others"],
+            "others holds a comparison with lsgan, whose report would be lost: name all systems",
         ),
     ],
 )
@@ -182,6 +188,8 @@ def test_bad_input_is_one_line(
     in_process: Command, own: None, tmp_path: Path, flags: list[str], words: str
 ) -> None:
     (tmp_path / "taken" / "report.md").mkdir(parents=True)
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "results.json").write_text('{"systems": {"hinge": {}, "lsgan": {}}}')
     done = in_process("compare", *flags)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()

@@ -17,7 +17,8 @@ from gan_jax import members as members_
 from gan_jax.config import Config
 from gan_jax.errors import Diverged, UserError
 from gan_jax.gan import Gan
-from gan_jax.population import Population
+from gan_jax.parts import facts_of
+from gan_jax.population import Population, prepare_population
 from gan_jax.state import to_arrays
 
 Small = Callable[..., Config]
@@ -252,10 +253,22 @@ def test_what_cannot_be_side_by_side_is_refused(small: Small, fields: dict[str, 
         gan_jax.fit_population([config, dataclasses.replace(config, **fields)], IMAGES)
 
 
+def test_a_step_that_does_not_fit_is_refused(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gan_jax.step_memory.free_memory", lambda some: 1e3)
+    config = small(steps=5)
+    with pytest.raises(UserError, match=r"--batch_size=16 .* take about .* are free: give smaller ones"):
+        gan_jax.fit_population([config], IMAGES)
+    facts = facts_of(IMAGES, None)
+    assert prepare_population([config], facts, here=False)[1].total == 5
+
+
 def test_bad_input_is_refused(small: Small) -> None:
     config = small(steps=5)
     with pytest.raises(UserError, match="one config at least"):
         gan_jax.fit_population([], IMAGES)
+    others = [config, dataclasses.replace(config, dataset="fashion_mnist")]
+    with pytest.raises(UserError, match=r"members differ in dataset \(mnist, fashion_mnist\)"):
+        gan_jax.fit_population(others)
     found = last([config])
     with pytest.raises(UserError, match="another size or of other parts"):
         gan_jax.fit_population([config, config], IMAGES, start=found)

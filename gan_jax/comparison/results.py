@@ -202,5 +202,6 @@ def _draw_losses(axes: Any, entry: Scored) -> None:
         alive = values[:, ~np.isnan(values[-1])] if len(steps) else values
         if not alive.size:
             continue
-        [line] = axes.plot(steps, alive.mean(1), label=label, linewidth=1)
+        dot = "." if len(steps) == 1 else None  # of which no line could be seen
+        [line] = axes.plot(steps, alive.mean(1), label=label, linewidth=1, marker=dot)
         axes.fill_between(steps, alive.min(1), alive.max(1), alpha=0.2, color=line.get_color(), linewidth=0)

@@ -64,6 +64,8 @@ class Options(System, Nets, Optimization, Run):
     def __post_init__(self) -> None:
         """Check what is the comparison's own; the rest is for `Config`. Raises `UserError`."""
         options.check_only(self, [name for name in options_of(self) if name not in options_of(Config)])
+        if not self.systems:
+            raise UserError("--systems names none: give one or more, separated by spaces.")
 
     @property
     def given(self) -> dict[str, Any]:
@@ -80,7 +82,11 @@ def systems_of(options_: Options) -> dict[str, list[Config]]:
     Raises:
       UserError: for options that are not allowed, or two systems of one name.
     """
-    varied = dict(_varied(text) for text in options_.vary)
+    varied: dict[str, list[Any]] = {}
+    for name, its_values in map(_varied, options_.vary):
+        if name in varied:
+            raise UserError(f"--vary names {name} twice: give all its values at once, as {name}=VALUE,VALUE.")
+        varied[name] = its_values
     found: dict[str, list[Config]] = {}
     for system in options_.systems:
         for values in itertools.product(*varied.values()):
