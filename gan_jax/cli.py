@@ -234,6 +234,8 @@ class _Unfailing:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())  # also for what the stream still holds
             os.close(nowhere)
+            if self is sys.stdout:
+                print("warning: nobody reads standard output any more; going on without it", file=sys.stderr)
             return say()
 
 

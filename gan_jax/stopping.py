@@ -1,7 +1,8 @@
 """What a signal does: Ctrl-C, SIGTERM, and the SIGHUP of a terminal that goes away.
 
-While a run trains, the first lets the steps at hand end and be saved, and a second one ends the process at once. Before
-and after, and in other commands, one ends it at once. What was being written is then removed, not left half-written.
+While a run trains, the first lets the steps at hand end and be saved, and a second one ends the process at once. After
+the last step the first lets the run's files be finished. Before, and in other commands, one ends it at once. What was
+being written is then removed, not left half-written.
 """
 
 import contextlib
@@ -13,6 +14,10 @@ from collections.abc import Callable, Iterator
 from gan_jax.storage import remove_unfinished
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# What is said to the first of them.
+STEPS = "stopping: the steps at hand are finished and saved first"
+FILES = "the run is done, and its files are being finished"
 
 
 class Stopped(Exception):
@@ -60,8 +65,8 @@ def _watch(receiver: int, numbers: list[signal.Signals], act: Callable[[int], ob
 
 
 @contextlib.contextmanager
-def signals(tell: Callable[[int], object] = lambda number: None) -> Iterator[list[int]]:
-    """The signals received: the steps at hand then end and are saved. A second one ends the process at once.
+def signals(tell: Callable[[int], object] = lambda number: None, words: str = STEPS) -> Iterator[list[int]]:
+    """The signals received: the first is answered with `words` and no more. A second one ends the process at once.
 
     `tell` is called with the first one.
     """
@@ -72,7 +77,7 @@ def signals(tell: Callable[[int], object] = lambda number: None) -> Iterator[lis
             end(number)
         received.append(number)
         tell(number)
-        say("stopping: the steps at hand are finished and saved first; once more to stop at once")
+        say(f"{words}; once more to stop at once")
 
     with on_signals(receive):
         yield received

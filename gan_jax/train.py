@@ -50,7 +50,7 @@ from gan_jax.plan import Plan
 from gan_jax.processes import Job, Processes
 from gan_jax.report import Report
 from gan_jax.status import Status
-from gan_jax.stopping import Stopped, signals
+from gan_jax.stopping import FILES, Stopped, signals
 from gan_jax.storage import expanded
 from gan_jax.training import images_of, iterate, prepare
 
@@ -119,8 +119,10 @@ def train(config: Config, team: Job | None = None, limit: timed.Limit | None = N
                 gan = _run(chunks, start, Loop(checkpoints, log, evaluator, status), received, stops)
             except Diverged as error:
                 raise Diverged(f"{error}; {_last_good(checkpoints)}") from error
-        report.save_picture(folder / "samples.png", gan.grid())
-        pictures.plot_losses(log.rows, folder / "losses.png", _title(config, folder))
+        with signals(words=FILES):
+            report.save_picture(folder / "samples.png", gan.grid())
+            pictures.plot_losses(log.rows, folder / "losses.png", _title(config, folder))
+            checkpoints.wait()
     num = generate.grid_size(gan.parts)
     flags = [f"--workdir={folder}", f"--num={num}", "--seed=1", "--out=more.png", *plugins.flags()]
     more = shlex.join(["python", "-m", "gan_jax.sample", *flags])

@@ -308,12 +308,12 @@ def test_bad_requests_are_refused_and_change_nothing(tmp_path: Path) -> None:
         {"card": ["x"]},
     )
     for change in bad:
-        assert client.post("/answers", json={**good, **change}).status_code == 422
+        assert client.post("/answers", json={**good, **change}).status_code == 400
     infinite = json.dumps({**good, "response_ms": float("inf")})
-    assert client.post("/answers", data=infinite, content_type="application/json").status_code == 422
-    assert client.post("/answers", json=[1]).status_code == 422
+    assert client.post("/answers", data=infinite, content_type="application/json").status_code == 400
+    assert client.post("/answers", json=[1]).status_code == 400
     for late in (10**20, 10**400):
-        assert client.post("/answers", json={**good, "response_ms": late}).status_code == 422
+        assert client.post("/answers", json={**good, "response_ms": late}).status_code == 400
     for body in (json.dumps({**good, "card": "\ud800"}), "[" * 2000):
         sent = client.post("/answers", data=body, content_type="application/json")
         assert sent.status_code == 400
@@ -322,7 +322,7 @@ def test_bad_requests_are_refused_and_change_nothing(tmp_path: Path) -> None:
     assert client.post("/answers", data=good).status_code == 415  # what another web site's form could send
     assert client.post("/raters", json={"name": "x" * 9000}).status_code == 413
     for name in ("", "  ", "x" * 41, "\x00", 5):
-        assert client.post("/raters", json={"name": name}).status_code == 422
+        assert client.post("/raters", json={"name": name}).status_code == 400
     for path in ("/image/x", "/rater/x/state", "/page.py", "/../human_eval.py", "/static/x"):
         assert client.get(path).status_code == 404
     assert rows(tmp_path, "SELECT count(*) FROM answers") == [(0,)]

@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gan_jax import report, workdir
+from gan_jax import pictures, report, train, workdir
 from gan_jax.config import Config
 from gan_jax.parts import Facts
 from tests.conftest import Command, alone
@@ -109,14 +110,41 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "samples.png").exists()
 
 
-def test_a_reader_that_goes_away_costs_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hears", [True, False])
+def test_a_reader_that_goes_away_costs_nothing(hears: bool, tmp_path: Path) -> None:
     process = start(QUICK, tmp_path)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
+    if hears:
+        [line] = process.stderr.read().splitlines()
+        assert line == "warning: nobody reads standard output any more; going on without it"
     process.stderr.close()
     assert process.wait(timeout=120) == 0
     assert (tmp_path / "run" / "samples.png").exists()
+
+
+def test_a_signal_after_the_last_step_lets_the_files_be_finished(
+    small: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    plot = pictures.plot_losses
+
+    def late(*args: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)  # in which another handler would have ended the process
+        plot(*args)
+
+    monkeypatch.setattr(pictures, "plot_losses", late)
+    folder = train.train(small(steps=2, workdir=str(tmp_path / "run")))
+    assert (folder / "losses.png").exists()
+    out, err = capfd.readouterr()
+    assert (
+        err.splitlines()[-1] == "the run is done, and its files are being finished; once more to stop at once"
+    )
+    assert "Done" in out
 
 
 @pytest.mark.parametrize("command", [QUICK, (*TRAIN, "--help")])

@@ -74,7 +74,7 @@ def make_app(answers: Answers, conditions: Conditions, images: Images, deal: Dea
         name = _field("name", str)
         name = " ".join("".join(c for c in name if c.isprintable()).split())
         if not 1 <= len(name) <= NAME_LENGTH:
-            abort(422, f"Give a name of 1 to {NAME_LENGTH} characters.")
+            abort(400, f"Give a name of 1 to {NAME_LENGTH} characters.")
         return jsonify(rater=answers.rater(session, name, deal))
 
     @app.get("/rater/<rater>/state")
@@ -98,9 +98,9 @@ def make_app(answers: Answers, conditions: Conditions, images: Images, deal: Dea
         if (card := answers.card(session, token)) is None:
             abort(404, "There is no such image here.")
         if answer not in ("real", "fake"):
-            abort(422, "An answer is real or fake.")
+            abort(400, "An answer is real or fake.")
         if elapsed is not None and not 0 <= elapsed <= LONGEST_MS:
-            abort(422, "A response time is a number of milliseconds.")
+            abort(400, "A response time is a number of milliseconds.")
         answers.judge(token, answer, elapsed)
         return state(card.rater)
 
@@ -134,7 +134,7 @@ def _field(name: str, kind: type) -> Any:
     if kind is float and (value is None or (isinstance(value, int | float) and not isinstance(value, bool))):
         return value
     if not isinstance(value, kind):
-        abort(422, f"The field {name} is missing.")
+        abort(400, f"The field {name} is missing.")
     if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
         abort(400, f"The field {name} is no text.")  # half a character, which no database keeps
     return value
