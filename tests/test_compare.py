@@ -7,12 +7,16 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import gan_jax
 from gan_jax import compare
+from gan_jax.comparison import results
+from gan_jax.comparison.scoring import Scored
 from gan_jax.comparison.spread import difference, spread
 from gan_jax.evaluation import Evaluator
 from gan_jax.loading import load_population
@@ -55,6 +59,17 @@ def test_few_seeds_have_no_interval_and_no_winner() -> None:
     assert (found.n, found.mean, found.interval, found.sign) == (2, -2.5, None, 0)
     assert difference([1, 2, 3], [11, 12, 14]).sign == -1
     assert difference([1, 2, 30], [11, 12, 3]).sign == 0
+
+
+def test_what_diverged_is_named_with_its_step(tmp_path: Path) -> None:
+    configs = [gan_jax.Config(seed=seed) for seed in (5, 6)]
+    population: Any = SimpleNamespace(configs=configs, plan=SimpleNamespace(total=2000))
+    judge: Any = SimpleNamespace(name=lambda metric: metric, floors=dict)
+    row = {"step": 1200, "d_loss": [1.0, None], "g_loss": [2.0, None]}
+    entry = Scored(population, [-1, 1200], [{"frechet_distance": 3.0}, {}], [row], np.zeros(0))
+    results.write(tmp_path, {"hinge": entry}, judge, dataset="mnist")
+    assert "\nDiverged: hinge with seed 6 at step 1,200.\n" in (tmp_path / "report.md").read_text()
+    assert (tmp_path / "results.csv").read_text().endswith("hinge,5,,3.0\nhinge,6,1200,\n")
 
 
 def test_a_comparison_reports_every_member_and_goes_on_after_a_stop(

@@ -121,6 +121,8 @@ def _report(
         )
     if floors:
         lines.append("| real train images | | " + " | ".join(f"{floors[m]:.4g}" for m in metrics) + " | | |")
+    if lost := _lost(entries):
+        lines += ["", f"Diverged: {', '.join(lost)}."]
     lines += ["", *_sentences(pairs), "", "![Losses over training](curves.png)"]
     return "\n".join(lines) + "\n"
 
@@ -142,6 +144,16 @@ def _collapsed(entry: Scored, floors: Mapping[str, float]) -> str:
     alive = [scores for scores in entry.scores if scores]
     lacking = [scores for scores in alive if any(scores[metric] < floors[metric] for metric in counts)]
     return f"{len(lacking)} of {len(alive)}"
+
+
+def _lost(entries: Mapping[str, Scored]) -> list[str]:
+    """The members that diverged, each with its step."""
+    return [
+        f"{label} with seed {c.seed} at step {d:,}"
+        for label, entry in entries.items()
+        for c, d in zip(entry.population.configs, entry.diverged, strict=True)
+        if d >= 0
+    ]
 
 
 def _sentences(pairs: Pairs) -> list[str]:
