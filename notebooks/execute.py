@@ -33,7 +33,10 @@ MOST_BYTES = 1_000_000
 COLOURS = 128  # of a kept picture
 SECONDS = 1800  # for a cell, at most
 LINK = re.compile(r"((?:git\+https://github\.com|research\.google\.com/github)/)[\w.-]+/[\w.-]+")
-STRICT = "import warnings; warnings.simplefilter('error')"
+# Except what the kernel tells itself when it is shut down.
+STRICT = (
+    "import warnings; warnings.simplefilter('error'); warnings.filterwarnings('ignore', 'For consistency')"
+)
 
 Notebook = dict[str, Any]
 
