@@ -30,7 +30,7 @@ from gan_jax import __version__
 FOLDER = Path(__file__).parent
 FACTOR = "GAN_JAX_NOTEBOOK_STEPS"  # what the notebooks multiply their numbers of steps with
 MOST_BYTES = 1_000_000
-COLOURS = 128  # of a kept picture
+COLOURS, GREYS = 128, 16  # of a kept picture
 SECONDS = 1800  # for a cell, at most
 LINK = re.compile(r"((?:git\+https://github\.com|research\.google\.com/github)/)[\w.-]+/[\w.-]+")
 # Except what the kernel tells itself when it is shut down.
@@ -117,6 +117,7 @@ def keep(notebook: Notebook, path: Path, seconds: int) -> None:
         for output in cell["outputs"]:
             if "image/png" in (shown := output.get("data", {})):
                 shown["image/png"] = smaller(shown["image/png"])
+                shown.pop("image/jpeg", None)  # Pillow gives a picture in both forms
     notebook["metadata"] = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -126,14 +127,18 @@ def keep(notebook: Notebook, path: Path, seconds: int) -> None:
 
 
 def smaller(png: str) -> str:
-    """The same picture, in base64, with at most `COLOURS` colours, or as it is where that saves nothing."""
+    """The same picture, in base64, with few colours or shades of grey, or as it is where that saves nothing."""
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
-    if picture.mode not in ("RGB", "RGBA"):
+    if picture.mode == "P":
         return png
+    if picture.mode == "RGBA":
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    # An octree keeps the few pixels of a thin line in their own colour.
+    octree = Image.Quantize.FASTOCTREE
+    grey = picture.mode == "L"
+    picture = picture.quantize(GREYS) if grey else picture.convert("RGB").quantize(COLOURS, octree)
     file = io.BytesIO()
-    flat = Image.new("RGB", picture.size, "white")
-    flat.paste(picture, mask=picture.getchannel("A") if picture.mode == "RGBA" else None)
-    flat.quantize(COLOURS).save(file, "PNG", optimize=True)
+    picture.save(file, "PNG", optimize=True)
     return min(base64.b64encode(file.getvalue()).decode(), png, key=len)
 
 
