@@ -5,6 +5,7 @@ returns a scalar mean over the batch. To add an objective, write its functions a
 `OBJECTIVES`; the command line then offers it.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -42,11 +43,11 @@ def _check(real_logits: Array, fake_logits: Array) -> None:
 
 
 def _checked(loss: Loss) -> Loss:
+    @functools.wraps(loss)  # with the loss's own source, which the notebooks show
     def checked(real_logits: Array, fake_logits: Array) -> Array:
         _check(real_logits, fake_logits)
         return loss(real_logits, fake_logits)
 
-    checked.__doc__ = loss.__doc__
     return checked
 
 

@@ -1,0 +1,167 @@
+"""Executes the notebooks beside it, and finds those whose outputs are older than their code.
+
+    python notebooks/execute.py                                # all, at full size, and keeps the outputs
+    python notebooks/execute.py 1_gan_tutorial                 # one of them
+    python notebooks/execute.py --factor=0.01                  # all, much shorter, and keeps nothing: a test
+    python notebooks/execute.py --check                        # executes nothing
+    python notebooks/execute.py --repository=OWNER/NAME        # writes it into all links
+
+Executing takes `pip install -e '.[notebooks]'`. A warning in a notebook is an error.
+"""
+
+import argparse
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from gan_jax import __version__
+
+FOLDER = Path(__file__).parent
+FACTOR = "GAN_JAX_NOTEBOOK_STEPS"  # what the notebooks multiply their numbers of steps with
+MOST_BYTES = 1_000_000
+COLOURS, GREYS = 128, 16  # of a kept picture
+SECONDS = 1800  # for a cell, at most
+LINK = re.compile(r"((?:git\+https://github\.com|research\.google\.com/github)/)[\w.-]+/[\w.-]+")
+# Except what the kernel tells itself when it is shut down.
+STRICT = (
+    "import warnings; warnings.simplefilter('error'); warnings.filterwarnings('ignore', 'For consistency')"
+)
+
+Notebook = dict[str, Any]
+
+
+def code_of(notebook: Notebook) -> list[dict[str, Any]]:
+    """The cells that hold code."""
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def digest(notebook: Notebook) -> str:
+    """SHA-256 of all code, whichever repository it installs from."""
+    code = "\0".join(LINK.sub(r"\1", "".join(cell["source"])) for cell in code_of(notebook))
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def faults(path: Path) -> list[str]:
+    """What is wrong with a notebook as it lies there."""
+    notebook: Notebook = json.loads(path.read_text())
+    found = stray(notebook)
+    made = notebook["metadata"].get("gan_jax", {})
+    again = f"run `python notebooks/execute.py {path.stem}`"
+    counts = [cell["execution_count"] for cell in code_of(notebook)]
+    if made.get("code") != digest(notebook) or counts != list(range(1, len(counts) + 1)):
+        found.append(f"its outputs are not those of its code: {again}")
+    elif made["version"] != __version__:
+        found.append(f"its outputs are of version {made['version']}, and this is {__version__}: {again}")
+    if (size := path.stat().st_size) > MOST_BYTES:
+        found.append(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
+    if f"/blob/main/notebooks/{path.name}" not in "".join(notebook["cells"][0]["source"]):
+        found.append("its first cell has no link to open it in Colab")
+    return found
+
+
+def stray(notebook: Notebook) -> list[str]:
+    """What cells wrote that nobody should see: errors, and anything on stderr."""
+    outputs = [output for cell in code_of(notebook) for output in cell["outputs"]]
+    return [
+        f"it has an error or words on stderr: {''.join(output.get('text', output.get('evalue', '')))[:500]}"
+        for output in outputs
+        if output["output_type"] == "error" or output.get("name") == "stderr"
+    ]
+
+
+def execute(path: Path, factor: float) -> list[str]:
+    """Runs a notebook in an empty folder; at full size it is kept with its outputs. Returns what is wrong."""
+    import nbformat  # not needed for the check
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    notebook = nbformat.read(path, as_version=4)
+    os.environ[FACTOR] = str(factor)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as away:
+        client = NotebookClient(
+            notebook,
+            timeout=SECONDS,
+            record_timing=False,
+            resources={"metadata": {"path": away}},
+            extra_arguments=[f"--IPKernelApp.exec_lines={STRICT}"],
+        )
+        try:
+            client.execute()
+        except CellExecutionError as error:
+            return [str(error)]
+    seconds = round(time.monotonic() - began)
+    print(f"{path.name}: {seconds} s", flush=True)
+    if factor < 1:
+        return stray(notebook)
+    keep(notebook, path, seconds)
+    return faults(path)
+
+
+def keep(notebook: Notebook, path: Path, seconds: int) -> None:
+    """Writes an executed notebook, with smaller pictures, and says in it what it was executed from."""
+    import nbformat
+
+    for cell in code_of(notebook):
+        for output in cell["outputs"]:
+            if "image/png" in (shown := output.get("data", {})):
+                shown["image/png"] = smaller(shown["image/png"])
+                shown.pop("image/jpeg", None)  # Pillow gives a picture in both forms
+    notebook["metadata"] = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+        "gan_jax": {"code": digest(notebook), "version": __version__, "seconds": seconds},
+    }
+    nbformat.write(notebook, path)
+
+
+def smaller(png: str) -> str:
+    """The same picture, in base64, with few colours or shades of grey, or as it is where that saves nothing."""
+    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    if picture.mode == "P":
+        return png
+    if picture.mode == "RGBA":
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    # An octree keeps the few pixels of a thin line in their own colour.
+    octree = Image.Quantize.FASTOCTREE
+    grey = picture.mode == "L"
+    picture = picture.quantize(GREYS) if grey else picture.convert("RGB").quantize(COLOURS, octree)
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return min(base64.b64encode(file.getvalue()).decode(), png, key=len)
+
+
+def main(args: Sequence[str]) -> int:
+    """The command. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("names", nargs="*", help="notebooks, without .ipynb; by default all")
+    parser.add_argument("--factor", type=float, default=1.0, help="below 1: of the steps; nothing is kept")
+    parser.add_argument("--check", action="store_true", help="fail for a notebook that is not as it must be")
+    parser.add_argument("--repository", help="OWNER/NAME on GitHub, for the links")
+    given = parser.parse_args(args)
+    paths = [FOLDER / f"{name}.ipynb" for name in given.names] or sorted(FOLDER.glob("*.ipynb"))
+    if given.repository:
+        for path in paths:
+            path.write_text(LINK.sub(rf"\g<1>{given.repository}", path.read_text()))
+        return 0
+    failed = False
+    for path in paths:
+        for wrong in faults(path) if given.check else execute(path, given.factor):
+            print(f"{path.name}: {wrong}", flush=True)
+            failed = True
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
