@@ -489,7 +489,7 @@ def test_a_part_that_fails_when_it_is_used_gives_one_line_that_says_where(
 
 def test_our_own_errors_keep_their_traceback(in_process: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.py").write_text(LOSS)
-    monkeypatch.setattr(train, "train", lambda config, team: {}[config])
+    monkeypatch.setattr(train, "train", lambda config, *others: {}[config])
     with pytest.raises(KeyError):
         in_process("train", *QUICK, "--plugin=mine.py", "--workdir=w")
 
