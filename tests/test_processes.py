@@ -136,9 +136,10 @@ print(gan.step, gan.metrics["d_loss"], gan.sample(8).sum(), gan.discriminate(gan
 def test_fit_in_two_processes_gives_both_the_same_gan(folder: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     one, other = several.ends([several.start(folder, ["-c", FIT, address, str(i)], 2, {}) for i in range(2)])
-    assert one == other
+    # Not to the letter: Gloo writes to the same stream, and leaves an empty line there at times.
+    assert (one[0], one[1].split()) == (other[0], other[1].split())
     assert one[0] == 0, one
-    assert one[1].startswith("20 ")
+    assert one[1].split()[0] == "20"
 
 
 @pytest.mark.parametrize(
