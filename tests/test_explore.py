@@ -1,9 +1,7 @@
 """The page of a generator: the nets in JavaScript against JAX, its controls in a real browser, and its server."""
 
 import dataclasses
-import importlib.util
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -17,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from chromium import driver, needs_browser
 from lively import NETS, make_gan
 
 import gan_jax
@@ -152,29 +151,12 @@ def test_the_command_says_where_the_page_is(
 
 # In a browser
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-needs_browser = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER and importlib.util.find_spec("selenium")),
-    reason="needs Debian's chromium and chromium-driver, and selenium",
-)
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1200,900"
-)
-
 
 class Browser:
     """A Chromium with one of the pages."""
 
     def __init__(self, folder: Path) -> None:
-        from selenium import webdriver
-
-        options = webdriver.ChromeOptions()
-        options.binary_location = str(CHROMIUM)
-        for flag in (*FLAGS.split(), f"--user-data-dir={folder / 'chromium'}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+        self.driver = driver(folder / "chromium", 1200, 900)
         self._folder = folder
 
     def open(self, content: str) -> None:

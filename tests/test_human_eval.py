@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pytest
 from begin import save_run
+from chromium import driver, needs_browser
 from scipy import stats
 
 from gan_jax import cli, data, workdir
@@ -607,29 +608,12 @@ def test_the_fakes_are_those_that_sample_draws(
 
 # A real browser
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-needs_browser = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER and importlib.util.find_spec("selenium")),
-    reason="needs Debian's chromium and chromium-driver, and selenium",
-)
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=800,900"
-)
-
 
 class Browser:
     """A Chromium of its own, as one rater has it."""
 
     def __init__(self, folder: Path) -> None:
-        from selenium import webdriver
-
-        options = webdriver.ChromeOptions()
-        options.binary_location = str(CHROMIUM)
-        for flag in (*FLAGS.split(), f"--user-data-dir={folder}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+        self.driver = driver(folder, 800, 900)
 
     def find(self, selector: str) -> Any:
         return self.driver.find_element("css selector", selector)
