@@ -30,7 +30,6 @@ from gan_jax.metrics import mode_count, mode_kl
 from gan_jax.options import COUNT, PATH, SEED, check, choice, option, whole
 from gan_jax.population import Population
 from gan_jax.population_run import train_population
-from gan_jax.stopping import Stopped
 from gan_jax.storage import replacing, write_atomically
 
 NUMBERS = (26_000, 100_000)  # of samples: the literature's, and enough for the noise to be small
@@ -225,15 +224,11 @@ def main(args: Sequence[str]) -> int:
     options = cli.parse(Options, args, prog="python -m experiments.stacked_mnist", description=__doc__ or "")
     cli.use_compilation_cache()
     images, _ = data.load("stacked_mnist", "train")
-    try:
-        for system in options.systems:
-            for seed in range(options.seed, options.seed + options.seeds):
-                folder = folder_of(options, system) / f"seed-{seed}"
-                score(train(config_of(system, seed, options.steps), images, folder), folder, options.num)
-                write(options, references(options, images), scored(options))
-    except Stopped as stopped:
-        print(stopped)
-        return stopped.exit_code
+    for system in options.systems:
+        for seed in range(options.seed, options.seed + options.seeds):
+            folder = folder_of(options, system) / f"seed-{seed}"
+            score(train(config_of(system, seed, options.steps), images, folder), folder, options.num)
+            write(options, references(options, images), scored(options))
     print((Path(options.out).expanduser() / "stacked_mnist.md").read_text())
     return 0
 

@@ -267,6 +267,9 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         with stopping.on_signals(stopping.end):
             code = main(sys.argv[1:])
         sys.exit(code)
+    except stopping.Stopped as stopped:
+        print(stopped)
+        sys.exit(stopped.exit_code)
     except Exception as error:
         _end_quietly()
         if (words := explained(error)) is None:

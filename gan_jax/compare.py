@@ -30,7 +30,6 @@ from gan_jax.evaluation.named import Judge, evaluator_for
 from gan_jax.parts import Facts, facts_of
 from gan_jax.population import Population, prepare_population
 from gan_jax.population_run import check_same, train_population
-from gan_jax.stopping import Stopped
 from gan_jax.storage import expanded
 from gan_jax.training import images_of
 
@@ -164,11 +163,7 @@ def main(args: Sequence[str]) -> int:
         description="Compare systems over seeds. Rerun the same command to go on.",
     )
     cli.use_compilation_cache()
-    try:
-        compare(settings)
-    except Stopped as stopped:
-        print(stopped)
-        return stopped.exit_code
+    compare(settings)
     return 0
 
 

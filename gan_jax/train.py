@@ -266,9 +266,6 @@ def main(args: Sequence[str]) -> int:
     except Lost as error:
         report.error(str(error))
         return 3
-    except Stopped as stopped:
-        print(stopped)
-        return stopped.exit_code
     return 0
 
 

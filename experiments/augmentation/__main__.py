@@ -27,7 +27,6 @@ from gan_jax.fields import Nets
 from gan_jax.labels import check_without_gaps
 from gan_jax.options import COUNT, PATH, check, choice, option, options_of, whole
 from gan_jax.population_run import train_population
-from gan_jax.stopping import Stopped
 from gan_jax.train_classifier import accuracy, train_classifier
 
 BATCH_SIZE = 64  # of the classifiers
@@ -221,11 +220,7 @@ def main(args: Sequence[str]) -> int:
     """The command. Returns the exit code."""
     options = cli.parse(Options, args, prog="python -m experiments.augmentation", description=__doc__ or "")
     cli.use_compilation_cache()
-    try:
-        augmentation(options)
-    except Stopped as stopped:
-        print(stopped)
-        return stopped.exit_code
+    augmentation(options)
     return 0
 
 

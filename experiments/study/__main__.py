@@ -30,7 +30,6 @@ from gan_jax.options import COUNT, PATH, SEED, check, choice, option, options_of
 from gan_jax.parts import facts_of
 from gan_jax.population import prepare_population
 from gan_jax.population_run import train_population
-from gan_jax.stopping import Stopped
 
 METRIC = "frechet_distance"
 
@@ -175,11 +174,7 @@ def main(args: Sequence[str]) -> int:
     """The command. Returns the exit code."""
     options = cli.parse(Options, args, prog="python -m experiments.study", description=__doc__ or "")
     cli.use_compilation_cache()
-    try:
-        study(options)
-    except Stopped as stopped:
-        print(stopped)
-        return stopped.exit_code
+    study(options)
     return 0
 
 
