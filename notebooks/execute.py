@@ -1,12 +1,14 @@
 """Executes the notebooks beside it, and finds those whose outputs are older than their code.
 
     python notebooks/execute.py                                # all, at full size, and keeps the outputs
-    python notebooks/execute.py 1_gan_tutorial                 # one of them
+    python notebooks/execute.py 1_gan_tutorial                 # one of them, and its translations
     python notebooks/execute.py --factor=0.01                  # all, much shorter, and keeps nothing: a test
     python notebooks/execute.py --check                        # executes nothing
     python notebooks/execute.py --repository=OWNER/NAME        # writes it into all links
 
 Executing takes `pip install -e '.[notebooks]'`. A warning in a notebook is an error.
+
+A translation (NAME.zh-CN.ipynb) is not executed. It has texts of its own, and takes all else from NAME.ipynb.
 """
 
 import argparse
@@ -52,6 +54,27 @@ def digest(notebook: Notebook) -> str:
     return hashlib.sha256(code.encode()).hexdigest()
 
 
+def original(path: Path) -> Path | None:
+    """The notebook that this one is a translation of; None if it is none."""
+    name, _, language = path.stem.partition(".")
+    return path.with_name(f"{name}.ipynb") if language else None
+
+
+def texts_of(notebook: Notebook) -> list[dict[str, Any]]:
+    """The cells that hold text."""
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+
+
+def translated(notebook: Notebook, translation: Notebook) -> Notebook:
+    """The notebook with the texts of its translation, of which there are as many."""
+    texts = iter(texts_of(translation))
+    cells = [
+        {**cell, "source": next(texts)["source"]} if cell["cell_type"] == "markdown" else cell
+        for cell in notebook["cells"]
+    ]
+    return {**notebook, "cells": cells}
+
+
 def faults(path: Path) -> list[str]:
     """What is wrong with a notebook as it lies there."""
     notebook: Notebook = json.loads(path.read_text())
@@ -67,6 +90,13 @@ def faults(path: Path) -> list[str]:
         found.append(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
     if f"/blob/main/notebooks/{path.name}" not in "".join(notebook["cells"][0]["source"]):
         found.append("its first cell has no link to open it in Colab")
+    if (source := original(path)) is not None:
+        executed: Notebook = json.loads(source.read_text())
+        here, there = len(texts_of(notebook)), len(texts_of(executed))
+        if here != there:
+            found.append(f"it has {here} cells of text, and {source.name} {there}: translate each")
+        elif notebook != translated(executed, notebook):
+            found.append(f"its code or outputs are not those of {source.name}: {again}")
     return found
 
 
@@ -78,6 +108,16 @@ def stray(notebook: Notebook) -> list[str]:
         for output in outputs
         if output["output_type"] == "error" or output.get("name") == "stderr"
     ]
+
+
+def take(path: Path, source: Path) -> list[str]:
+    """Writes the code and the outputs of its original into a translation. Returns what is wrong."""
+    translation, executed = (json.loads(file.read_text()) for file in (path, source))
+    if len(texts_of(translation)) == len(texts_of(executed)):
+        taken = translated(executed, translation)
+        # As nbformat writes it.
+        path.write_text(json.dumps(taken, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    return faults(path)
 
 
 def execute(path: Path, factor: float) -> list[str]:
@@ -107,6 +147,13 @@ def execute(path: Path, factor: float) -> list[str]:
         return stray(notebook)
     keep(notebook, path, seconds)
     return faults(path)
+
+
+def renew(path: Path, factor: float) -> list[str]:
+    """Executes a notebook, or has a translation follow its original. Returns what is wrong."""
+    if (source := original(path)) is None:
+        return execute(path, factor)
+    return take(path, source) if factor >= 1 else []
 
 
 def keep(notebook: Notebook, path: Path, seconds: int) -> None:
@@ -145,19 +192,22 @@ def smaller(png: str) -> str:
 def main(args: Sequence[str]) -> int:
     """The command. Returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("names", nargs="*", help="notebooks, without .ipynb; by default all")
+    parser.add_argument("names", nargs="*", help="notebooks, or how their names begin; by default all")
     parser.add_argument("--factor", type=float, default=1.0, help="below 1: of the steps; nothing is kept")
     parser.add_argument("--check", action="store_true", help="fail for a notebook that is not as it must be")
     parser.add_argument("--repository", help="OWNER/NAME on GitHub, for the links")
     given = parser.parse_args(args)
-    paths = [FOLDER / f"{name}.ipynb" for name in given.names] or sorted(FOLDER.glob("*.ipynb"))
+    paths = [path for name in given.names or [""] for path in FOLDER.glob(f"{name}*.ipynb")]
+    if not paths:
+        parser.error(f"no notebook begins with {' or '.join(given.names)}")
+    paths = sorted(set(paths), key=lambda path: path.stem)  # a notebook before its translations
     if given.repository:
         for path in paths:
             path.write_text(LINK.sub(rf"\g<1>{given.repository}", path.read_text()))
         return 0
     failed = False
     for path in paths:
-        for wrong in faults(path) if given.check else execute(path, given.factor):
+        for wrong in faults(path) if given.check else renew(path, given.factor):
             print(f"{path.name}: {wrong}", flush=True)
             failed = True
     return int(failed)

@@ -2,14 +2,24 @@
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from gan_jax.objectives import OBJECTIVES
-from notebooks.execute import FOLDER, LINK, faults
+from notebooks.execute import FOLDER, LINK, faults, original, renew, texts_of
 
 PATHS = sorted(FOLDER.glob("*.ipynb"))
+TRANSLATIONS = [path for path in PATHS if original(path)]
+SAME = {
+    "formulas": r"\$\$.+?\$\$|\$[^$]+\$",
+    "code": r"`[^`]+`",
+    "numbers": r"\d+(?:[.,]\d+)*|[½¼⅛]",
+    "links": r"\]\(([^)]+)\)",
+    "bold": r"(\*\*)[^*]+\*\*",
+    "rows": r"(?m)^(\||- |#+ |\d\. )",
+}
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -44,3 +54,40 @@ def test_errors_and_words_on_stderr_are_found(tmp_path: Path) -> None:
 
 def test_an_objective_shows_its_own_source() -> None:
     assert "return -jnp.mean(jax.nn.softplus(fake_logits))" in inspect.getsource(OBJECTIVES["minimax"].g_loss)
+
+
+@pytest.mark.parametrize("path", TRANSLATIONS, ids=lambda path: path.stem)
+def test_a_translation_has_the_formulas_numbers_and_links_of_its_original(path: Path) -> None:
+    source = original(path)
+    assert source is not None
+    pairs = zip(*(texts_of(json.loads(file.read_text())) for file in (source, path)), strict=True)
+    for pair in pairs:
+        first, second = ("".join(cell["source"]).replace(path.name, source.name) for cell in pair)
+        assert first != second
+        for what, pattern in SAME.items():
+            found = [sorted(re.findall(pattern, text, re.DOTALL)) for text in (first, second)]
+            assert found[1] == found[0], (pair[0]["id"], what)
+
+
+def test_a_translation_follows_its_original(tmp_path: Path) -> None:
+    translation = TRANSLATIONS[0]
+    source = original(translation)
+    assert source is not None
+    copy = tmp_path / translation.name
+    copy.write_bytes(translation.read_bytes())
+    notebook = json.loads(source.read_text())
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    code[-1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["new"]}]
+    changed = tmp_path / source.name
+    changed.write_text(json.dumps(notebook))
+    again = f"run `python notebooks/execute.py {copy.stem}`"
+    assert faults(copy) == [f"its code or outputs are not those of {changed.name}: {again}"]
+    assert renew(copy, 0.01) == []
+    assert copy.read_bytes() == translation.read_bytes()
+    assert renew(copy, 1.0) == []
+    assert '"new"' in copy.read_text()
+    assert texts_of(json.loads(copy.read_text())) == texts_of(json.loads(translation.read_text()))
+    notebook["cells"].append({"cell_type": "markdown", "id": "end", "metadata": {}, "source": ["Bye."]})
+    changed.write_text(json.dumps(notebook))
+    (found,) = renew(copy, 1.0)
+    assert found.endswith("translate each")
