@@ -44,6 +44,7 @@ html_title = f"gan_jax {version}"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the notebooks are kept with their outputs; CI runs them by themselves
+nb_render_markdown_format = "myst"  # tables and formulas that cells print, too
 
 default_role = "code"  # docstrings put code between single backticks
 autodoc_typehints_format = "short"
