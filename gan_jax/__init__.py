@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gan_jax.loading import load, load_population
     from gan_jax.models import MODELS, Networks, Spec
     from gan_jax.objectives import OBJECTIVES, Objective
-    from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
+    from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Schedule
     from gan_jax.penalties import DEFAULT_WEIGHTS, PENALTIES
     from gan_jax.plugins import load_plugin
     from gan_jax.population import Population, fit_population
@@ -56,6 +56,7 @@ _HOMES = {
     "PENALTIES": "penalties",
     "PRESETS": "config",
     "SCHEDULES": "optimizers",
+    "Schedule": "optimizers",
     "Spec": "models",
     "UserError": "errors",
     "Population": "population",
@@ -84,6 +85,7 @@ __all__ = [
     "Networks",
     "Objective",
     "Population",
+    "Schedule",
     "Spec",
     "UserError",
     "__version__",

@@ -150,7 +150,8 @@ class Optimization:
     )
     schedule: str = option(
         "constant",
-        "Both learning rates over the run's length: constant, or falling to 0 along half a cosine wave or a line.",
+        "Both learning rates over the run's length: constant, or falling to 0 along half a cosine wave or a line. With "
+        "r3gan they fall to 1/4, the penalties' weights to 1/10, and 1 - beta2 from 10 times its value.",
         choice("schedule", SCHEDULES),
         also=("lr_schedule", "lr_decay", "scheduler"),
     )

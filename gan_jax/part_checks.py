@@ -21,7 +21,7 @@ from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.models import MODELS, Networks, Spec
 from gan_jax.objectives import Objective
-from gan_jax.optimizers import Optimizer
+from gan_jax.optimizers import Optimizer, Schedule
 from gan_jax.penalties import apply as apply_penalty
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def check_parts(config: Config, parts: "Parts", spec: Spec) -> None:
         )
     functions: dict[str, Any] = {f"--penalty={name}": penalty for name, penalty in parts.penalties}
     functions[f"--optimizer={config.optimizer}"] = parts.optimizer
-    functions[f"--schedule={config.schedule}"] = parts.schedule
+    functions |= _factors(config, parts)
     for flag, function in functions.items():
-        if function is not None and not callable(function):
+        if not callable(function):
             raise UserError(f"{flag}: it must be a function, and is {_kind(function)}.")
     _check_augmentations(parts)
     _check_nets(config, parts, spec)
@@ -209,8 +209,17 @@ def _check_scalars(config: Config, parts: "Parts") -> None:
         if getattr(out, "shape", None) != ():
             found = getattr(out, "shape", type(out).__name__)
             raise UserError(f"{name} must give a scalar, and gives {found} for a batch of 2: take the mean.")
-    if parts.schedule is not None:
-        with calling(f"--schedule={config.schedule}"):
-            factor = jax.eval_shape(parts.schedule, jnp.float32(0))
+    for flag, function in _factors(config, parts).items():
+        with calling(flag):
+            factor = jax.eval_shape(function, jnp.float32(0))
         if getattr(factor, "shape", None) != ():
-            raise UserError(f"--schedule={config.schedule}: it must give a scalar for a scalar.")
+            raise UserError(f"{flag}: it must give a scalar for a scalar.")
+
+
+def _factors(config: Config, parts: "Parts") -> dict[str, Any]:
+    """The functions of the schedule, by what an error calls them."""
+    flag = f"--schedule={config.schedule}"
+    if parts.schedule == Schedule(parts.schedule.updates):
+        return {} if parts.schedule.updates is None else {flag: parts.schedule.updates}
+    named = {f"{flag}, {name}": factor for name, factor in parts.schedule._asdict().items()}
+    return {name: factor for name, factor in named.items() if factor is not None}

@@ -22,7 +22,7 @@ from gan_jax.errors import UserError
 from gan_jax.labels import check_without_gaps
 from gan_jax.models import Spec
 from gan_jax.objectives import OBJECTIVES, Objective
-from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Optimizer, Schedule
+from gan_jax.optimizers import OPTIMIZERS, Optimizer, Schedule, schedule_of
 from gan_jax.penalties import PENALTIES, Penalty
 from gan_jax.storage import sha256_of_data
 
@@ -97,7 +97,7 @@ class Parts:
     penalties: tuple[tuple[str, Penalty], ...]
     augmentations: tuple[tuple[str, Augmentation], ...]
     optimizer: Optimizer
-    schedule: Schedule | None
+    schedule: Schedule
     image_shape: tuple[int, ...]
     num_classes: int | None
     z_dim: int
@@ -163,7 +163,7 @@ def build(
         penalties=tuple((name, PENALTIES[name]) for name in config.penalty),
         augmentations=tuple((name, AUGMENTATIONS[name]) for name in config.augment),
         optimizer=OPTIMIZERS[config.optimizer],
-        schedule=SCHEDULES[config.schedule],
+        schedule=schedule_of(config.schedule),
         image_shape=image_shape,
         num_classes=spec.num_classes,
         z_dim=config.z_dim,

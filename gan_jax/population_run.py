@@ -99,6 +99,15 @@ def write_log(folder: Path, rows: Sequence[LogRow]) -> None:
     write_atomically(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
+def rows_of_member(folder: Path, step: int, member: int) -> list[LogRow]:
+    """A member's own rows of a population's log, up to this step; without those that damage has left too short."""
+    return [
+        {name: value[member] if isinstance(value, list) else value for name, value in row.items()}
+        for row in read_rows(folder / "metrics.jsonl", step)
+        if all(len(value) > member for value in row.values() if isinstance(value, list))
+    ]
+
+
 def to_keep(rows: Sequence[LogRow], members: int) -> Sequence[LogRow]:
     """What a checkpoint keeps of the log: all of it, or of a long one some rows, evenly chosen."""
     return rows[:: 1 + len(rows) * members // MOST_NUMBERS]

@@ -4,8 +4,8 @@
 labels)` calls it with the batch, z and key that were drawn for it, functions of (state.key, state.step). Both are pure.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -54,20 +54,35 @@ def _frozen(
 def _optimized(
     parts: Parts,
     state: GanState,
-    rule: optax.GradientTransformation,
+    net: Literal["g", "d"],
     opt: optax.OptState,
     gradients: Params,
     params: Params,
 ) -> tuple[Params, optax.OptState]:
     """New parameters and optimizer state: gradients clipped and updates scheduled, where the run does so."""
+    rule = optimizer(parts, _forgetting(parts, state), net)
     if parts.grad_clip:
         clip = optax.clip_by_global_norm(state.hyperparams["grad_clip"])
         gradients, _ = clip.update(gradients, clip.init(params))
     updates, opt = rule.update(gradients, opt, params)
-    if parts.schedule is not None:
-        factor = parts.schedule(state.step.astype(jnp.float32) / state.hyperparams["total_steps"])
+    if parts.schedule.updates is not None:
+        factor = parts.schedule.updates(_share(state))
         updates = jax.tree.map(lambda update: factor * update, updates)
     return optax.apply_updates(params, updates), opt
+
+
+def _share(state: GanState) -> Array:
+    """The share of the run that is over, from 0 to 1."""
+    return state.step.astype(jnp.float32) / state.hyperparams["total_steps"]
+
+
+def _forgetting(parts: Parts, state: GanState) -> Mapping[str, Array]:
+    """The hyperparameters with β₂ as the schedule has it."""
+    numbers = state.hyperparams
+    if parts.schedule.forgetting is None:
+        return numbers
+    forgotten = jnp.minimum(parts.schedule.forgetting(_share(state)) * (1.0 - numbers["beta2"]), 1.0)
+    return {**numbers, "beta2": 1.0 - forgotten}
 
 
 def make_d_loss(parts: Parts) -> Callable[..., tuple[Array, Any]]:
@@ -95,7 +110,10 @@ def make_d_loss(parts: Parts) -> Callable[..., tuple[Array, Any]]:
             penalty_key = jax.random.fold_in(key, i)
             value = penalties.apply(penalty, d_apply, real, fake, penalty_key, parts.axis)
             metrics[f"{name}_penalty"] = value
-            loss = loss + state.hyperparams[f"{name}_weight"] * value
+            weight = state.hyperparams[f"{name}_weight"]
+            if parts.schedule.penalties is not None:
+                weight = parts.schedule.penalties(_share(state)) * weight
+            loss = loss + weight * value
         return loss, (metrics, stats)
 
     return d_loss
@@ -111,9 +129,7 @@ def make_d_update(parts: Parts) -> Update:
         gradients, (metrics, stats) = gradient(state.d_params, state, real, fake, key, labels)
         gradients, metrics, stats = over.mean((gradients, metrics, stats), parts.axis)
         metrics = metrics | _norm(parts, "d", gradients)
-        params, opt = _optimized(
-            parts, state, optimizer(parts, state.hyperparams, "d"), state.d_opt, gradients, state.d_params
-        )
+        params, opt = _optimized(parts, state, "d", state.d_opt, gradients, state.d_params)
         if parts.clip:
             clip = state.hyperparams["clip"]
             params = jax.tree.map(lambda p: jnp.clip(p, -clip, clip), params)
@@ -142,9 +158,7 @@ def make_g_update(parts: Parts) -> Update:
         loss, d_fake = jax.value_and_grad(g_loss)(fake, state, real, key, labels)
         (gradients,) = pull_back(d_fake)
         gradients, loss, stats = over.mean((gradients, loss, stats), parts.axis)
-        params, opt = _optimized(
-            parts, state, optimizer(parts, state.hyperparams, "g"), state.g_opt, gradients, state.g_params
-        )
+        params, opt = _optimized(parts, state, "g", state.g_opt, gradients, state.g_params)
         average = _average(state, {"params": params, **stats})
         state = state.replace(g_params=params, g_stats=stats, g_opt=opt, g_ema=average)
         return state.replace(step=state.step + 1), {"g_loss": loss} | _norm(parts, "g", gradients)

@@ -13,7 +13,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from gan_jax import cli, config, data, environment, plugins, report, workdir
 from gan_jax.checkpoint import Checkpoints, Step
@@ -23,6 +22,7 @@ from gan_jax.gan import Gan
 from gan_jax.generator_options import Generator
 from gan_jax.loading import check_member, load
 from gan_jax.options import PATH, REQUIRED, check, option, options_of
+from gan_jax.population_run import rows_of_member
 from gan_jax.state import to_arrays
 
 
@@ -82,12 +82,7 @@ def _own_config(its: Config, out: Path) -> Config:
 
 def _log(folder: Path, gan: Gan, member: int) -> str:
     """The member's own rows of the population's log, as `train` writes them."""
-    rows = []
-    for row in report.read_rows(folder / "metrics.jsonl", gan.step):
-        own: dict[str, Any] = {
-            name: value[member] if isinstance(value, list) else value for name, value in row.items()
-        }
-        rows.append({**own, "batch": gan.plan.batch(row["step"])})
+    rows = [{**row, "batch": gan.plan.batch(row["step"])} for row in rows_of_member(folder, gan.step, member)]
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 

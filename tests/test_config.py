@@ -187,7 +187,7 @@ def test_the_commands_that_draw_say_the_same_of_the_checkpoint(capsys: pytest.Ca
         ("--preset=minimax", "unknown preset 'minimax'. A loss of that name is --loss=minimax."),
         (
             "--schedule=cos",
-            "unknown schedule 'cos'. Did you mean 'cosine'? Allowed: constant, cosine, linear.",
+            "unknown schedule 'cos'. Did you mean 'cosine'? Allowed: constant, cosine, linear, r3gan.",
         ),
         ("--channels=2", "--channels=2 is not allowed: it must be 1 or 3."),
         (

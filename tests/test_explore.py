@@ -1,6 +1,7 @@
 """The page of a generator: the nets in JavaScript against JAX, its controls in a real browser, and its server."""
 
 import dataclasses
+import json
 import re
 import subprocess
 import threading
@@ -58,6 +59,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory, gans: dict[str, Gan]) -> Pa
     with (folder / "metrics.jsonl").open("a") as log:
         log.write('{"step": 6, "epoch": 2, "d_loss": NaN, "g_loss": 1.0}\n')  # damage
     return folder
+
+
+def test_a_members_page_has_its_own_curves_and_no_film(gans: dict[str, Gan], tmp_path: Path) -> None:
+    gan = dataclasses.replace(gans["classes"], state=gans["classes"].state.replace(step=jnp.asarray(4)))
+    rows = [
+        {"step": step, "epoch": 1, "d_loss": [step / 8, step / 2], "g_loss": [0.0, 1.0]} for step in (2, 4, 6)
+    ]
+    rows.insert(1, {**rows[0], "step": 3, "g_loss": [0.0]})  # damage
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = re.search(r'id="facts">\n(.*?)</script>', page(gan, tmp_path, member=1), re.S)
+    assert found is not None
+    facts = json.loads(found[1])
+    assert facts["film"] == []
+    [losses] = facts["curves"]
+    assert losses["steps"] == [2, 4]
+    assert [series["values"] for series in losses["series"]] == [[1.0, 2.0], [1.0, 1.0]]
 
 
 # Layers

@@ -15,7 +15,7 @@ from begin import begin
 
 import gan_jax
 from gan_jax.config import Config
-from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
+from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Schedule, schedule_of
 from gan_jax.state import GanState
 from gan_jax.step import make_update
 from gan_jax.workdir import path_of
@@ -87,6 +87,50 @@ def test_a_step_is_the_factor_of_what_it_would_be(
         np.testing.assert_allclose(scheduled, OPTAX[name](step) * plain, atol=1e-3 * OPTAX[name](step) * size)
 
 
+# Huang 2024's values at the start, in the middle and at the end of a run, of a rate of 2e-4, γ = 0.05, β₂ = 0.99.
+R3GAN = {0: (2e-4, 0.05, 0.9), TOTAL // 2: (1.25e-4, 0.0275, 0.945), TOTAL: (5e-5, 0.005, 0.99)}
+
+
+@pytest.mark.parametrize("step", R3GAN)
+def test_r3gans_schedule_has_its_papers_values(step: int) -> None:
+    rate, weight, beta2 = R3GAN[step]
+    schedule = schedule_of("r3gan")
+    assert schedule.updates is not None
+    assert schedule.penalties is not None
+    assert schedule.forgetting is not None
+    share = jnp.float32(step / TOTAL)
+    assert float(2e-4 * schedule.updates(share)) == pytest.approx(rate)
+    assert float(0.05 * schedule.penalties(share)) == pytest.approx(weight)
+    assert float(1 - 0.01 * schedule.forgetting(share)) == pytest.approx(beta2)
+
+
+def test_a_schedule_moves_penalties_and_the_forgetting_of_squares(
+    small: Small, sgd: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = Schedule(penalties=lambda share: 3 * share, forgetting=lambda share: 10.0 - 9.0 * share)
+    monkeypatch.setitem(SCHEDULES, "mine", schedule)
+    config = small(steps=TOTAL, penalty=("r1",), penalty_weight=0.5, **only("d"))
+    # D's gradient is linear in the weight, so 3 × 0.4 times the weight is what the schedule makes of it at step 20.
+    heavier = dataclasses.replace(config, penalty_weight=0.6)
+    scheduled = dataclasses.replace(config, schedule="mine")
+    plain, wanted, found = (flat(moves("d", *updated(c, 20))) for c in (config, heavier, scheduled))
+    assert np.abs(wanted - plain).max() > 1e-5
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    # Adam's squares after one step are (1 − β₂) g²; at step 20 they are forgotten 6.4 times as fast.
+    config = small(steps=TOTAL, beta2=0.99)
+    squares = [
+        flat(updated(dataclasses.replace(config, schedule=name), 20)[1].d_opt[0].nu)
+        for name in ("constant", "mine")
+    ]
+    np.testing.assert_allclose(squares[1], 6.4 * squares[0], rtol=1e-4)
+    # And never more than at once.
+    squares = [
+        flat(updated(dataclasses.replace(config, schedule=name, beta2=b), 20)[1].d_opt[0].nu)
+        for name, b in (("constant", 0.0), ("mine", 0.5))
+    ]
+    np.testing.assert_allclose(squares[1], squares[0], rtol=1e-4)
+
+
 def test_the_rates_in_the_state_stay_and_a_run_may_be_interrupted(small: Small) -> None:
     config = small(steps=6, log_every=3, schedule="cosine", batch_size=8)
     begun, whole = gan_jax.fit(config, IMAGES)
@@ -130,7 +174,7 @@ def test_another_length_is_another_run_under_a_schedule(in_process: Command) -> 
 
 def test_lengths_under_a_schedule_have_folders_of_their_own() -> None:
     paths = [path_of(Config(schedule=name, epochs=n)) for name in SCHEDULES for n in (5, 6)]
-    assert len(set(paths)) == 5  # constant's is one
+    assert len(set(paths)) == 2 * len(SCHEDULES) - 1  # constant's is one
 
 
 # ---- clipping of gradients ----

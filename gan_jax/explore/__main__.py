@@ -5,7 +5,7 @@
 
 Serves the page on this machine only, until Ctrl-C. Exported it is one file, without server or network: the nets run in
 the browser, in float32 with weights in float16, and draw what `gan_jax.sample` draws, to 1/255; of a run with
---dtype=bfloat16 they are the more exact ones. --member says which GAN of a population; its page has no curves and film.
+--dtype=bfloat16 they are the more exact ones. --member says which GAN of a population; its page has no film.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ def _made(options: Options, folder: Path) -> str:
     if data.are_points(workdir.read(folder).facts.image_shape):
         raise UserError(f"{folder} makes points, and the page is for images.")
     gan = load(folder, options.checkpoint, member=options.member, warn=report.warn)
-    return page(gan, folder if options.member is None else None)
+    return page(gan, folder, options.member)
 
 
 def main(args: Sequence[str]) -> None:

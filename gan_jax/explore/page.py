@@ -14,6 +14,7 @@ from gan_jax import data, film, pictures, plain_layers, report
 from gan_jax.errors import UserError
 from gan_jax.gan import Gan
 from gan_jax.plain_layers import Layer
+from gan_jax.population_run import rows_of_member
 from gan_jax.storage import content_of
 
 ASSETS = Path(__file__).parent.parent / "assets" / "explore"
@@ -25,12 +26,19 @@ GRIDS = 40  # of a run at most
 ROWS = 300  # of its log at most
 
 
-def page(gan: Gan, folder: Path | None = None, warn: Callable[[str], object] = report.warn) -> str:
+def page(
+    gan: Gan,
+    folder: Path | None = None,
+    member: int | None = None,
+    warn: Callable[[str], object] = report.warn,
+) -> str:
     """The page of a GAN, as HTML, with the grids and curves of its run's folder, if it is given.
+
+    member: which GAN of it, where the folder is a population's; that has curves and no grids.
 
     It asks no server and no network for anything. Raises `UserError` for nets that it cannot run, and for points.
     """
-    facts = json.dumps(_facts(gan, folder, warn), allow_nan=False).replace("<", "\\u003c")
+    facts = json.dumps(_facts(gan, folder, member, warn), allow_nan=False).replace("<", "\\u003c")
     text = (ASSETS / "page.html").read_text()
     for line, kind, content in (
         ('<link rel="stylesheet" href="page.css">', "style", (ASSETS / "page.css").read_text()),
@@ -44,12 +52,18 @@ def page(gan: Gan, folder: Path | None = None, warn: Callable[[str], object] = r
     return text
 
 
-def _facts(gan: Gan, folder: Path | None, warn: Callable[[str], object]) -> dict[str, Any]:
+def _facts(
+    gan: Gan, folder: Path | None, member: int | None, warn: Callable[[str], object]
+) -> dict[str, Any]:
     if data.are_points(gan.parts.image_shape):
         raise UserError("the page is for images, and this run makes points.")
     config, generator = gan.config, plain_layers.of_generator(gan)
     classes = gan.classes(SAMPLES)
-    rows = [] if folder is None else report.read_rows(folder / "metrics.jsonl", gan.step)
+    rows: list[report.LogRow] = []
+    if folder is not None and member is not None:
+        rows = rows_of_member(folder, gan.step, member)
+    elif folder is not None:
+        rows = report.read_rows(folder / "metrics.jsonl", gan.step)
     return {
         "title": f"{data.dataset_name(config.dataset)}, {config.preset or config.loss}",
         "about": f"{config.model}, step {gan.step:,} of {gan.plan.total:,}, seed {config.seed}",
