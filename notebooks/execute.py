@@ -12,6 +12,7 @@ A translation (NAME.zh-CN.ipynb) is not executed. It has texts of its own, and t
 """
 
 import argparse
+import ast
 import base64
 import hashlib
 import io
@@ -27,6 +28,7 @@ from typing import Any
 
 from PIL import Image
 
+import gan_jax
 from gan_jax import __version__
 
 FOLDER = Path(__file__).parent
@@ -34,6 +36,7 @@ FACTOR = "GAN_JAX_NOTEBOOK_STEPS"  # what the notebooks multiply their numbers o
 MOST_BYTES = 1_000_000
 COLOURS, GREYS = 128, 16  # of a kept picture
 SECONDS = 1800  # for a cell, at most
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"((?:git\+https://github\.com|research\.google\.com/github)/)[\w.-]+/[\w.-]+")
 # Except what the kernel tells itself when it is shut down.
 STRICT = (
@@ -86,6 +89,8 @@ def faults(path: Path) -> list[str]:
         found.append(f"its outputs are not those of its code: {again}")
     elif made["version"] != __version__:
         found.append(f"its outputs are of version {made['version']}, and this is {__version__}: {again}")
+    if names := outdated(notebook):
+        found.append(f"it prints {', '.join(names)} as the package no longer has it: {again}")
     if (size := path.stat().st_size) > MOST_BYTES:
         found.append(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
     if f"/blob/main/notebooks/{path.name}" not in "".join(notebook["cells"][0]["source"]):
@@ -97,6 +102,23 @@ def faults(path: Path) -> list[str]:
             found.append(f"it has {here} cells of text, and {source.name} {there}: translate each")
         elif notebook != translated(executed, notebook):
             found.append(f"its code or outputs are not those of {source.name}: {again}")
+    return found
+
+
+def outdated(notebook: Notebook) -> list[str]:
+    """The functions and classes of the package that its outputs print, and that the package no longer has like that."""
+    package = [file.read_text() for file in Path(gan_jax.__file__).parent.rglob("*.py")]
+    found = []
+    for cell in code_of(notebook):
+        for output in cell["outputs"]:
+            text = "".join(output.get("data", {}).get("text/markdown", ""))
+            for block in PYTHON.findall(text):
+                for node in ast.parse(block).body:
+                    source = ast.get_source_segment(block, node) or ""
+                    if not any(source in text for text in package):
+                        found.append(
+                            node.name if isinstance(node, ast.FunctionDef | ast.ClassDef) else source
+                        )
     return found
 
 

@@ -52,6 +52,15 @@ def test_errors_and_words_on_stderr_are_found(tmp_path: Path) -> None:
     assert [fault.split(": ")[-1] for fault in faults(copy)] == ["oh", "no"]
 
 
+def test_a_printed_function_that_has_changed_since_is_found(tmp_path: Path) -> None:
+    text = PATHS[0].read_text()
+    copy = tmp_path / PATHS[0].name
+    assert text.count("return examples.astype") == 1
+    copy.write_text(text.replace("return examples.astype", "return 2 * examples.astype"))
+    [fault] = faults(copy)
+    assert fault.startswith("it prints to_float as the package no longer has it: run")
+
+
 def test_an_objective_shows_its_own_source() -> None:
     assert "return -jnp.mean(jax.nn.softplus(fake_logits))" in inspect.getsource(OBJECTIVES["minimax"].g_loss)
 
