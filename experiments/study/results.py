@@ -15,6 +15,8 @@ from gan_jax import Config, __version__, config
 from gan_jax.comparison.spread import spread
 from gan_jax.storage import replacing, write_atomically
 
+OTHERS = "0.72"  # the grey of the other systems' curves in a panel
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -148,27 +150,40 @@ def _plot(entries: Mapping[str, Found], protocol: Protocol, path: Path) -> None:
 
     columns = min(4, len(entries))
     rows = math.ceil(len(entries) / columns)
-    figure = Figure(figsize=(1 + 2.6 * columns, 0.8 + 2.4 * rows), layout="constrained")
-    figure.suptitle(
-        f"{protocol.dataset}: expected best score of a budget of settings, and 95% of the resamples",
-        fontsize=11,
-    )
+    figure = Figure(figsize=(1 + 2.6 * columns, 1.1 + 2.4 * rows), layout="constrained")
+    figure.suptitle(f"{protocol.dataset}: the best score that a budget of settings buys", fontsize=11)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes in panels[len(entries) :]:
         axes.remove()
     for i, (axes, (system, found)) in enumerate(zip(panels, entries.items(), strict=False)):
         for other in entries.values():
-            axes.plot(range(1, len(other.scores) + 1), other.curve.mean, color="0.8", linewidth=1)
+            axes.plot(range(1, len(other.scores) + 1), other.curve.mean, color=OTHERS, linewidth=1)
         k = range(1, len(found.scores) + 1)
         axes.fill_between(k, found.curve.low, found.curve.high, color=f"C{i}", alpha=0.2, linewidth=0)
         axes.plot(k, found.curve.mean, color=f"C{i}", marker=".", linewidth=1.5)
-        axes.set_title(system, fontsize=10)
+        axes.set_title(system, fontsize=10, color=f"C{i}")
+        axes.set_xlabel("settings tried", fontsize=9)
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(LogFormatter())
         axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))  # of decades
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.grid(alpha=0.3)
-    figure.supxlabel("settings tried", fontsize=10)
     figure.supylabel("Fréchet distance", fontsize=10)
+    _explain(figure, len(entries) > 1)
     with replacing(path) as new:
         figure.savefig(new, dpi=120, format="png")
+
+
+def _explain(figure: Any, several: bool) -> None:
+    """Say below the panels what their lines and bands are."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    meanings: dict[str, Any] = {
+        "expected best of so many settings": Line2D([], [], color="0.2", marker=".", linewidth=1.5),
+        "95% of the resamples": Patch(facecolor="0.2", alpha=0.2),
+    }
+    if several:
+        meanings["the other systems' expected best"] = Line2D([], [], color=OTHERS, linewidth=1)
+    names, handles = zip(*meanings.items(), strict=True)
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9, frameon=False)
