@@ -120,7 +120,9 @@ def _report(
             + f" | {sum(d >= 0 for d in entry.diverged)} of {seeds} | {_collapsed(entry, floors)} |"
         )
     if floors:
-        lines.append("| real train images | | " + " | ".join(f"{floors[m]:.4g}" for m in metrics) + " | | |")
+        lines.append(
+            f"| {evaluator.floors_of} | | " + " | ".join(f"{floors[m]:.4g}" for m in metrics) + " | | |"
+        )
     if lost := _lost(entries):
         lines += ["", f"Diverged: {', '.join(lost)}."]
     lines += ["", *_sentences(pairs), "", "![Losses over training](curves.png)"]

@@ -33,8 +33,11 @@ class Modes(NamedTuple):
 class MixtureEvaluator:
     """The scores of points [n, 2] by the modes of a mixture.
 
-    network: the modes. num: how many samples. seed: of the choice among them. left_out: nothing.
+    network: the modes. num: how many samples. seed: of the choice among them. left_out: nothing. floors_of: whose
+    scores the floors are.
     """
+
+    floors_of = "real points"
 
     def __init__(self, train_points: np.ndarray, *, name: str, num: int | None = None, seed: int = 0) -> None:
         """The train points float32 [N, 2] say how good scores can be.

@@ -63,8 +63,10 @@ class Evaluator:
 
     network: what gives the features. num: how many samples, and how many real images of `split`. statistics: of these.
     left_out: families of metrics that so few images are too few for, and why. (Those that need classes are just not
-    there where the network knows none.)
+    there where the network knows none.) floors_of: whose scores the floors are.
     """
+
+    floors_of = "real train images"
 
     def __init__(
         self,
