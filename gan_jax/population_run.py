@@ -50,7 +50,9 @@ def train_population(
     digest = workdir.digest(configs, facts)
     with (
         _claimed(folder, configs, facts),
-        Checkpoints(folder / "checkpoints", write=True, digest=digest) as checkpoints,
+        Checkpoints(
+            folder / "checkpoints", write=True, keep_every=configs[0].keep_every, digest=digest
+        ) as checkpoints,
     ):
         found = checkpoints.restore(warn)
         start = None if found is None else restored_population(configs, facts, found[1], found[0])

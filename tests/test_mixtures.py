@@ -286,8 +286,9 @@ def test_what_is_not_for_points_is_one_line(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_comparison_counts_modes(in_process: Command, tmp_path: Path) -> None:
-    flags = ["--dataset=ring8", "--model=toy", "--steps=4", "--seeds=3", "--num=100", "--workdir=c"]
+def test_a_comparison_counts_modes_and_keeps_checkpoints(in_process: Command, tmp_path: Path) -> None:
+    flags = ["--dataset=ring8", "--model=toy", "--steps=6", "--seeds=3", "--num=100", "--workdir=c"]
+    flags += ["--checkpoint_every=1", "--keep_every=2"]
     done = in_process("compare", "--systems", "gan", "r3gan", *flags)
     assert done.returncode == 0, done.stderr
     results = json.loads(Path("c/results.json").read_text())
@@ -295,7 +296,10 @@ def test_a_comparison_counts_modes(in_process: Command, tmp_path: Path) -> None:
     assert [pair["metric"] for pair in results["differences"]] == ["modes_found", "high_quality"]
     [first, *_] = results["systems"]["gan"]["members"]
     assert first["scores"].keys() == {"modes_found", "high_quality", "mode_kl"}
-    assert "Differences in modes found over" in Path("c/report.md").read_text()
+    report = Path("c/report.md").read_text()
+    assert "Differences in modes found over" in report
+    assert "\n| real points | | 8 |" in report
+    assert {path.name for path in Path("c/gan/checkpoints").glob("[0-9]*")} == {"2", "4", "5", "6"}
     with Image.open("c/gan/samples.png") as picture:
         assert picture.width > 2 * plane.SIZE  # the planes of its members
 

@@ -71,9 +71,8 @@ def join(
     log = [_joined([each[step] for each in by_step]) for step in steps]
     write_log(folder, log)
     facts = workdir.read(groups[0].folder).facts
-    with Checkpoints(
-        folder / "checkpoints", write=True, digest=workdir.digest(configs, facts)
-    ) as checkpoints:
+    digest, often = workdir.digest(configs, facts), configs[0].keep_every
+    with Checkpoints(folder / "checkpoints", write=True, keep_every=often, digest=digest) as checkpoints:
         for step, arrays in _states(groups, total):
             kept = [row for row in log if row["step"] <= step]
             checkpoints.save(arrays, step, log=to_keep(kept, len(configs)))
