@@ -9,7 +9,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 
@@ -26,6 +26,13 @@ _PLUGIN_HELP = (
     "Python files to import first: they register losses, penalties, augmentations, nets, optimizers, data sets, "
     "metrics."
 )
+
+
+class FromFile(NamedTuple):
+    """What --config takes: its help, and what reads the values of such a file."""
+
+    help: str
+    read: Callable[[str], Mapping[str, Any]]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,30 +56,30 @@ def parse(
     prog: str,
     description: str,
     defaults: Callable[[dict[str, Any]], Mapping[str, Any]] = lambda given: {},
-    from_file: Callable[[str], Mapping[str, Any]] | None = None,
+    from_file: FromFile | None = None,
 ) -> T:
     """An instance of the dataclass `kind`, whose fields are `options.option`s, as the command line describes it.
 
     The options of a base class are a group of --help. `defaults` says, of what was given, which defaults --help
-    shows instead of the fields' own. `from_file` reads the file of --config, whose values yield to flags.
+    shows instead of the fields' own. `from_file` makes a --config, whose values yield to flags.
     Raises `UserError`, on one line, for what is not allowed.
     """
     found = options_of(kind)
     parser = _parser(kind, prog, description, {})
     if from_file is not None:
-        _add_config(parser)
+        _add_config(parser, from_file.help)
     given = _given(parser, found, args)
     for path in given.pop("plugin", ()):
         plugins.load_plugin(path)
     if given.pop("help"):
         parser = _parser(kind, prog, description, defaults(given))
         if from_file is not None:
-            _add_config(parser)
+            _add_config(parser, from_file.help)
         parser.print_help()
         sys.exit(0)
     try:
         file = given.pop("config", None)
-        values = {} if file is None or from_file is None else from_file(file)
+        values = {} if file is None or from_file is None else from_file.read(file)
         return kind(**{**values, **{name: _value(name, text, found[name]) for name, text in given.items()}})
     except UserError as error:
         raise UserError(f"{error} See {prog} --help.") from error
@@ -105,9 +112,8 @@ def _parser(kind: type, prog: str, description: str, defaults: Mapping[str, Any]
     return parser
 
 
-def _add_config(parser: _Parser) -> None:
+def _add_config(parser: _Parser, text: str) -> None:
     group = parser.add_argument_group("to repeat a run")
-    text = "A run's config.json: all its values but for --workdir; flags beside it win."
     group.add_argument("--config", metavar="FILE.json", help=text)
 
 

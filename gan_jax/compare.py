@@ -23,7 +23,7 @@ from gan_jax import cli, data, report
 from gan_jax.comparison.groups import groups_of, join
 from gan_jax.comparison.results import FILES, Scored, write
 from gan_jax.comparison.scoring import scores_of
-from gan_jax.comparison.systems import Options, folder_name, systems_of
+from gan_jax.comparison.systems import FOREIGN, Options, folder_name, systems_of, values_of_file
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.evaluation.named import Judge, evaluator_for
@@ -33,6 +33,9 @@ from gan_jax.population_run import check_same, train_population
 from gan_jax.storage import expanded
 from gan_jax.training import images_of
 
+DESCRIPTION = """Compare systems over seeds. Rerun the same command to go on.
+The options of gan_jax.train are here as well, but for --time, since systems of different speed train for equally
+many steps, and for those of several processes, in whose place there is --ray."""
 FILES_OF_A_POPULATION = ("config.json", "metrics.jsonl", "scores.json", "samples.png")
 
 
@@ -47,7 +50,8 @@ def compare(options_: Options) -> Path:
     folder = expanded(folder)
     with _cluster(options_.ray) as elsewhere:
         images, labels = images_of(first)
-        facts = facts_of(images, labels, conditional=first.conditional)
+        conditional = any(configs[0].conditional for configs in systems.values())
+        facts = facts_of(images, labels, conditional=conditional)
         _check(folder, systems, facts)
         prepare = functools.partial(prepare_population, facts=facts, here=elsewhere is None)
         totals = {label: prepare(configs)[1].total for label, configs in systems.items()}
@@ -156,11 +160,19 @@ def _default_folder(options_: Options, first: Config) -> Path:
 
 def main(args: Sequence[str]) -> int:
     """The command. Returns the exit code."""
+    prog, names = "python -m gan_jax.compare", {arg.split("=")[0].replace("-", "_")[2:] for arg in args}
+    if name := next((name for name in FOREIGN if name in names), None):
+        raise UserError(f"--{name} is not for a comparison: {FOREIGN[name]} See {prog} --help.")
     settings = cli.parse(
         Options,
         args,
-        prog="python -m gan_jax.compare",
-        description="Compare systems over seeds. Rerun the same command to go on.",
+        prog=prog,
+        description=DESCRIPTION,
+        from_file=cli.FromFile(
+            "A single run's config.json: what it sets beside its preset or loss is given to every system; flags beside "
+            "it win.",
+            lambda file: values_of_file(file, names),
+        ),
     )
     cli.use_compilation_cache()
     compare(settings)

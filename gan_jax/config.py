@@ -133,7 +133,10 @@ def command_from_args(kind: type[C], args: Sequence[str]) -> C:
         prog="python -m gan_jax.train",
         description="Train a GAN on MNIST-sized images. Rerun the same command to resume.",
         defaults=lambda given: _defaults(given.get("preset")),
-        from_file=lambda file: _values_of_file(file, names),
+        from_file=cli.FromFile(
+            "A run's config.json: all its values but for --workdir; flags beside it win.",
+            lambda file: _values_of_file(file, names),
+        ),
     )
     if "--time" in names and (other := sorted(names & {"--steps", "--epochs"})):
         raise UserError(f"--time and {other[0]} are two lengths of the run: give one of them.")

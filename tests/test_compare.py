@@ -1,6 +1,7 @@
 """Comparisons: their statistics against simulation, and the command from end to end, interrupted and repeated."""
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -14,12 +15,15 @@ import numpy as np
 import pytest
 
 import gan_jax
-from gan_jax import compare
+from gan_jax import compare, workdir
 from gan_jax.comparison import results
 from gan_jax.comparison.scoring import Scored
 from gan_jax.comparison.spread import difference, spread
+from gan_jax.comparison.systems import values_of_file
+from gan_jax.errors import UserError
 from gan_jax.evaluation import Evaluator
 from gan_jax.loading import load_population
+from gan_jax.parts import facts_of
 from gan_jax.state import to_arrays
 from gan_jax.storage import sha256_of_arrays
 
@@ -176,6 +180,31 @@ def test_options_are_varied_in_every_combination(in_process: Command, own: None,
     assert found["cross_entropy beta1=0.5 penalty=r1"][0].loss == "cross_entropy"
 
 
+def test_a_runs_config_is_given_to_every_system_beside_its_own(own: None, tmp_path: Path) -> None:
+    run = gan_jax.Config(
+        preset="wgan",
+        batch_size=32,
+        g_learning_rate=5e-4,
+        steps=50,
+        seed=3,
+        eval_every=1,
+        workdir="elsewhere",
+    )
+    facts = facts_of(np.zeros((4, 8, 8, 1), np.uint8), None)
+    workdir.write_config(tmp_path, run, facts)
+    path = str(tmp_path / "config.json")
+    given = values_of_file(path, set())
+    assert given == {"batch_size": 32, "g_learning_rate": 5e-4, "steps": 50, "seed": 3}
+    found = compare.systems_of(compare.Options(systems=("lsgan", "hinge"), seeds=2, **given))
+    for preset, configs in found.items():
+        expected = gan_jax.Config(preset=preset, batch_size=32, g_learning_rate=5e-4, steps=50)
+        assert configs == [dataclasses.replace(expected, seed=seed) for seed in (3, 4)]
+    assert "steps" not in values_of_file(path, {"epochs"})  # which would count in their place
+    workdir.write_population_config(tmp_path, [run, run], facts)
+    with pytest.raises(UserError, match="is of a population"):
+        values_of_file(path, set())
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -189,6 +218,21 @@ def test_options_are_varied_in_every_combination(in_process: Command, own: None,
         (["--systems", "hinge", "--vary", "beta1=0", "beta1=0.5"], "--vary names beta1 twice"),
         (["--systems", "hinge", "--seeds=0"], "--seeds=0 is not allowed"),
         (["--systems", "hinge", "--batch_size=0"], "--batch_size=0 is not allowed"),
+        (["--systems", "hinge", "--vary", "image_size=8,16"], "all systems see the same images"),
+        (["--systems", "hinge", "--preset=lsgan"], "--preset=lsgan and --systems hinge both name the preset"),
+        (["--systems", "minimax", "--loss=hinge"], "both name the loss: leave --loss out"),
+        (
+            ["--systems", "hinge", "--time=5m"],
+            "--time is not for a comparison: its systems train for equally",
+        ),
+        (["--systems", "hinge", "--num-processes=2"], "spread over machines by --ray"),
+        (["--systems", "hinge", "--eval_every=1"], "all members are scored at their end"),
+        (["--systems", "hinge", "--tensorboard"], "in a comparison the losses are in curves.png"),
+        (["--systems", "hinge", "--config=others/results.json"], "others/results.json cannot be read"),
+        (
+            ["--systems", "hinge", "--dataset=gaps.npz", "--vary", "conditional=false,true", "--workdir=c"],
+            "the labels go up to 5 and no image has 1, 3, 4",
+        ),
         (
             ["--systems", "hinge", *FLAGS, "--workdir=taken"],
             "taken/report.md is not a file: give another --workdir",
@@ -202,6 +246,10 @@ def test_options_are_varied_in_every_combination(in_process: Command, own: None,
 def test_bad_input_is_one_line(
     in_process: Command, own: None, tmp_path: Path, flags: list[str], words: str
 ) -> None:
+    labels = np.repeat([0, 2, 5], 4)
+    np.savez(
+        tmp_path / "gaps.npz", images=np.arange(12 * 64, dtype=np.uint8).reshape(12, 8, 8), labels=labels
+    )
     (tmp_path / "taken" / "report.md").mkdir(parents=True)
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "results.json").write_text('{"systems": {"hinge": {}, "lsgan": {}}}')

@@ -3,15 +3,35 @@
 import dataclasses
 import itertools
 import re
+from collections.abc import Mapping, Set
 from typing import Any
 
-from gan_jax import options
-from gan_jax.config import PRESETS, Config
+from gan_jax import options, workdir
+from gan_jax.config import PRESETS, Config, own_values
+from gan_jax.duration import Length
 from gan_jax.errors import UserError, nearest
 from gan_jax.fields import Nets, Optimization, Run, System
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.options import COUNT, REQUIRED, TEXT, Rule, option, options_of, whole
+from gan_jax.processes import Processes
+from gan_jax.storage import expanded
 from gan_jax.workdir import worded
+
+# Options of `gan_jax.train` that mean nothing here, and what to do instead.
+FOREIGN = {
+    **dict.fromkeys(
+        options_of(Length),
+        "its systems train for equally many steps, however long each takes. Give --steps or --epochs; "
+        "`gan_jax.train --time` says how many steps a system makes in a time.",
+    ),
+    **dict.fromkeys(options_of(Processes), "its members are spread over machines by --ray."),
+}
+# Those that say how a single run is watched.
+UNUSED = {
+    "eval_every": "all members are scored at their end",
+    "tensorboard": "the losses are in curves.png and in the metrics.jsonl of each system",
+}
+SAME_FOR_ALL = ("seed", "image_size", "channels")  # all systems have the same seeds, and see the same images
 
 
 def _system(name: Any) -> str:
@@ -34,7 +54,7 @@ def _address(text: Any) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(System, Nets, Optimization, Run):
-    """What to compare. All options of gan_jax.train apply to every system."""
+    """What to compare. The options of gan_jax.train apply to every system, but for those in FOREIGN and UNUSED."""
 
     systems: tuple[str, ...] = option(
         REQUIRED,
@@ -95,6 +115,7 @@ def systems_of(options_: Options) -> dict[str, list[Config]]:
             label = " ".join([system, *(worded(name, value) for name, value in own.items())])
             if label in found:
                 raise UserError(f"--systems names {label} twice: give each once.")
+            _check_given(options_.given, base)
             first = Config(**{**base, **options_.given, **own})
             if first.seed + options_.seeds > 2**32:
                 raise UserError(f"--seed={first.seed} with --seeds={options_.seeds} goes past {2**32 - 1}.")
@@ -102,19 +123,50 @@ def systems_of(options_: Options) -> dict[str, list[Config]]:
     return found
 
 
+def _check_given(given: Mapping[str, Any], base: Mapping[str, Any]) -> None:
+    """Raises `UserError` for options that would have no effect, or make a system another than its name says."""
+    for name, instead in UNUSED.items():
+        if given.get(name):
+            raise UserError(f"--{name} is for a single run: in a comparison {instead}. Leave it out.")
+    for name in base:
+        if name in given:
+            raise UserError(
+                f"--{name}={given[name]} and --systems {base[name]} both name the {name}: leave --{name} out."
+            )
+
+
+def values_of_file(file: str, flags: Set[str]) -> dict[str, Any]:
+    """What a run's config.json sets beside its preset or loss, but for its folder and what the flags say.
+
+    flags: names of those that are given. Raises `UserError` for a file that cannot be read, or is of a population.
+    """
+    record = workdir.read_file(expanded(file))
+    if not record.alone:
+        raise UserError(f"--config={file} is of a population: give the config.json of a single run.")
+    own = own_values(record.config)
+    left_out = {"workdir", "preset", "loss", *UNUSED, *({"steps"} if "epochs" in flags else ())}
+    return {
+        name: value
+        for name, value in vars(record.config).items()
+        if name not in left_out and value != own[name]
+    }
+
+
 def _varied(text: str) -> tuple[str, list[Any]]:
     """NAME and the values of NAME=VALUE,VALUE."""
     name, _, values = text.partition("=")
     name = name.strip("-")
     known = {
-        n: found for n, found in options_of(Config).items() if found.role in ("system", "rate", "length")
+        n: found
+        for n, found in options_of(Config).items()
+        if found.role in ("system", "rate", "length") and n not in SAME_FOR_ALL
     }
-    if name not in known or name == "seed" or not values:
+    if name not in known or not values:
         near = nearest(name, known)
         raise UserError(
             f"--vary={text} is not allowed: write NAME=VALUE,VALUE with a system's option"
             + (f", such as {near}=…" if near else "")
-            + "; seeds are --seeds."
+            + "; seeds are --seeds, and all systems see the same images."
         )
     try:
         return name, [_read(known[name], value) for value in values.split(",")]
