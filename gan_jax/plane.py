@@ -79,7 +79,7 @@ def picture(
 
     if mixture is not None:
         for mean in mixture.means:
-            circle(mean, HIGH_QUALITY * mixture.sd * scale + SMOOTH, outline=MODE, width=SMOOTH)
+            circle(mean, HIGH_QUALITY * mixture.sd * scale + 2 * SMOOTH, outline=MODE, width=2 * SMOOTH)
     near = np.abs(points).max(1) <= EXTENT if len(points) else np.zeros(0, bool)
     for i in np.flatnonzero(near):
         colour = BLACK if labels is None else _rgb(CLASSES[int(labels[i]) % len(CLASSES)])

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import gan_jax
+from experiments.mixtures import drawing as mixture_drawing
 from gan_jax import data, drawing, plane
 from gan_jax.data import MIXTURES
 from gan_jax.errors import UserError
@@ -162,6 +163,25 @@ def test_pictures_show_points_modes_and_surface_where_they_are() -> None:
         np.abs(ringed - [(0.5 - y / 2.5) * 200, (0.5 + x / 2.5) * 200]).max(1).min() for x, y in RING.means
     ]
     assert max(away) < 5
+
+
+def test_the_experiments_pictures_say_what_they_show_and_touch_no_edge(tmp_path: Path) -> None:
+    dark = Image.new("RGB", (plane.SIZE, plane.SIZE), plane.BLACK)
+    planes = {name: {1: dark, 20: dark} for name in ("one", "two")}
+    captions = {name: f"{name}: 8.0 modes found" for name in planes}
+    mixture_drawing.animation(planes, tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as moving:
+        assert getattr(moving, "n_frames", 1) == 2
+        frames = [np.asarray(moving.convert("L"))]
+    frames.append(np.asarray(mixture_drawing.sheet(planes, captions, [1, 20]).convert("L")))
+    for frame in frames:
+        edge = np.concatenate([frame[0], frame[-1], frame[:, 0], frame[:, -1]])
+        assert edge.min() >= 250
+    for width in (360, 1000):  # in several lines, and in one
+        legend = np.asarray(mixture_drawing.legend_of(width))
+        assert (legend[:, -mixture_drawing.MARGIN :] == 255).all()
+        for colour in (*plane.COLOURS, plane.MODE):
+            assert (legend == np.array(colour)).all(-1).any()
 
 
 def test_faint_scores_are_not_made_strong() -> None:

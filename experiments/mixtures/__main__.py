@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from tqdm import tqdm
 
+from experiments.mixtures.drawing import animation, sheet
 from gan_jax import Config, cli, fit_population
 from gan_jax.comparison.spread import spread
 from gan_jax.evaluation import evaluator_for
@@ -41,10 +42,6 @@ DATASETS = ("ring8", "grid25")
 ANIMATED = ("gan, non-saturating", "lsgan")  # side by side, on the last of the data sets
 FRAMES = 50
 COLUMNS = (1 / 30, 1 / 6, 1 / 3, 2 / 3, 1)  # shares of the run that the pictures show
-SIZE = 200  # pixels of a picture, along each axis
-LABEL = 20  # pixels, the height of a line of text
-GAP = 4
-COLOURS = 128  # of what is written: gradients of more take several times the bytes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,49 +84,11 @@ def train(dataset: str, system: str, options: Options, bar: tqdm) -> Found:
     return Found(pictures, scores)
 
 
-def sheet(found: dict[str, Found], steps: Sequence[int]) -> Image.Image:
-    """A row of pictures for each system, a column for each step."""
-    size = (len(steps) * (SIZE + GAP), LABEL + len(found) * (SIZE + LABEL + GAP))
-    drawn = Image.new("RGB", size, "white")
-    for i, step in enumerate(steps):
-        write_text(drawn, (i * (SIZE + GAP), 2), f"step {step:,}")
-    for row, (system, one) in enumerate(found.items()):
-        top = LABEL + row * (SIZE + LABEL + GAP)
-        modes, share = np.mean(one.scores["modes_found"]), np.mean(one.scores["high_quality"])
-        write_text(
-            drawn,
-            (0, top + 2),
-            f"{system}: finds {modes:.1f} modes, {share:.0%} of high quality, mean of the seeds",
-        )
-        for i, step in enumerate(steps):
-            drawn.paste(scaled(one.pictures[step]), (i * (SIZE + GAP), top + LABEL))
-    return drawn
-
-
-def scaled(picture: Image.Image, size: int = SIZE) -> Image.Image:
-    """The picture, smaller."""
-    return picture.resize((size, size), Image.Resampling.LANCZOS)
-
-
-def write_text(drawn: Image.Image, at: tuple[int, int], text: str) -> None:
-    """One line of text."""
-    ImageDraw.Draw(drawn).text(at, text, fill="black", font=ImageFont.load_default(13))
-
-
-def animation(found: dict[str, Found], path: Path) -> None:
-    """The animated systems side by side over the steps of the run, as a GIF."""
-    size = 220
-    frames = []
-    for step in found[ANIMATED[0]].pictures:
-        frame = Image.new("RGB", (len(ANIMATED) * (size + GAP), size + LABEL), "white")
-        for i, system in enumerate(ANIMATED):
-            write_text(frame, (i * (size + GAP), 2), f"{system}, step {step:,}")
-            frame.paste(scaled(found[system].pictures[step], size), (i * (size + GAP), LABEL))
-        # Without dithering, whose noise takes bytes.
-        frames.append(frame.quantize(COLOURS // 4, dither=Image.Dither.NONE))
-    times = [120] * (len(frames) - 1) + [2500]
-    with replacing(path) as new:
-        frames[0].save(new, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
+def caption(system: str, found: Found) -> str:
+    """What a row of pictures is headed by."""
+    modes, share = (np.mean(found.scores[metric]) for metric in ("modes_found", "high_quality"))
+    seeds = len(found.scores["modes_found"])
+    return f"{system}: {modes:.1f} modes found, {share:.0%} of high quality (mean of {seeds} seeds; here the first)"
 
 
 def table(dataset: str, found: dict[str, Found]) -> str:
@@ -167,10 +126,12 @@ def main(args: Sequence[str]) -> None:
             found = {system: train(dataset, system, options, bar) for system in SYSTEMS}
             stops = sorted(found[ANIMATED[0]].pictures)
             shown = [min(stops, key=lambda stop: abs(stop - share * options.steps)) for share in COLUMNS]
+            planes = {system: one.pictures for system, one in found.items()}
+            captions = {system: caption(system, one) for system, one in found.items()}
             with replacing(folder / f"{dataset}.png") as new:
-                sheet(found, shown).quantize(COLOURS).save(new, "PNG", optimize=True)
+                sheet(planes, captions, shown).save(new, "PNG", optimize=True)
             if dataset == DATASETS[-1]:
-                animation(found, folder / "mixtures.gif")
+                animation({system: planes[system] for system in ANIMATED}, folder / "mixtures.gif")
             tables.append(table(dataset, found))
     text = "\n".join(["# Modes found", "", *tables])
     write_atomically(folder / "mixtures.md", text)

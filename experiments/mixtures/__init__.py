@@ -1,0 +1,1 @@
+"""Mode collapse, seen: systems of the literature on two mixtures of Gaussians."""
