@@ -52,11 +52,22 @@ def animation(planes: Mapping[str, Planes], path: Path) -> None:
             x = MARGIN + i * (FRAME_SIZE + GAP)
             write_text(frame, x, legend.height + LINE / 2, f"{system}, step {step:,}")
             frame.paste(scaled(of_system[step], FRAME_SIZE), (x, legend.height + LINE))
-        # Without dithering, whose noise takes bytes.
-        frames.append(frame.quantize(COLOURS // 2, dither=Image.Dither.NONE))
+        frames.append(frame)
+    # The same colours in all frames, so that the legend's stay. Without dithering, whose noise takes bytes.
+    palette = _stacked(frames[:: max(1, len(frames) // 8)]).quantize(COLOURS // 2)
+    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     times = [120] * (len(frames) - 1) + [2500]
     with replacing(path) as new:
         frames[0].save(new, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
+
+
+def _stacked(frames: Sequence[Image.Image]) -> Image.Image:
+    """Frames of one size as one picture."""
+    width, height = frames[0].size
+    drawn = Image.new("RGB", (width, height * len(frames)))
+    for i, frame in enumerate(frames):
+        drawn.paste(frame, (0, i * height))
+    return drawn
 
 
 def legend_of(width: int) -> Image.Image:
