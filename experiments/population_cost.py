@@ -4,7 +4,7 @@
 
 Both train in this process and take turns: a chunk of the population, then as many steps of the single run as all its
 members had together. Times are the process's CPU time: other work on the machine changes it far less than a clock's.
-The ratio is the median of the rounds. Writes population_cost.md to experiments/results/. Expect five minutes of a core.
+The ratio is the median of the rounds. Writes population_cost.md to experiments/results/. Expect four minutes of a core.
 """
 
 import dataclasses
