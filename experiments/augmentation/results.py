@@ -143,7 +143,7 @@ def _gain(found: Mapping[str, list[float | None]]) -> str:
 def _plot(rows: Rows, samples: Mapping[int, np.ndarray], protocol: Mapping[str, Any], path: Path) -> None:
     """Test errors of each seed, with the means joined; beside them samples of each number's GAN."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import ScalarFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(9.5, 4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.2, 1), squeeze=False)[0]
@@ -160,8 +160,9 @@ def _plot(rows: Rows, samples: Mapping[int, np.ndarray], protocol: Mapping[str, 
         line.set_label({"real": "real alone", "generated": "generated alone", "both": "both"}[source])
     if least > 0:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(ScalarFormatter())
-        axes.yaxis.set_minor_formatter(ScalarFormatter())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks(at, [f"{size:,}" for size in rows])
     axes.set_xlim(-0.5, len(rows) - 0.5)
     axes.set_xlabel("real images that the GAN and the classifier learn from")
