@@ -70,6 +70,8 @@ def compare(options_: Options) -> Path:
 
 def _check(folder: Path, systems: Mapping[str, Sequence[Config]], facts: Facts) -> None:
     """Raises `UserError`, before any work, for what would come out when a system's turn has come, or at the end."""
+    if (folder / "config.json").exists():
+        raise UserError(f"{folder} holds a run or a population: give the comparison a --workdir of its own.")
     written = [folder / name for name in FILES]
     for label, configs in systems.items():
         own = folder / folder_name(label)

@@ -249,7 +249,7 @@ def _announce(config: Config, start: Gan | None, total: int, folder: Path, note:
 def main(args: Sequence[str]) -> int:
     """The command. Returns the exit code: 1 if the run diverged, 3 if it is done but files of it are lost.
 
-    128 + the signal if one stopped it.
+    Raises `Stopped` if a signal stopped it.
     """
     began = time.perf_counter()
     command = config.command_from_args(Command, args)

@@ -226,6 +226,10 @@ def _check(folder: Path, config: Config, facts: Facts) -> None:
             f"{folder} holds {held[0]} but no config.json, so what is in it is unknown: "
             "give an empty or new --workdir."
         )
+    elif others := [path.parent for path in sorted(folder.glob("*/config.json"))]:
+        raise UserError(
+            f"{folder} holds other runs, such as {others[0]}, or a comparison: give a --workdir of its own."
+        )
     for name in there:
         if (folder / name).is_dir() != (name in FOLDERS):
             kind = "folder" if name in FOLDERS else "file"

@@ -241,6 +241,10 @@ def test_a_runs_config_is_given_to_every_system_beside_its_own(own: None, tmp_pa
             ["--systems", "hinge", *FLAGS, "--workdir=others"],
             "others holds a comparison with lsgan, whose report would be lost: name all systems",
         ),
+        (
+            ["--systems", "hinge", *FLAGS, "--workdir=run"],
+            "run holds a run or a population: give the comparison a --workdir of its own",
+        ),
     ],
 )
 def test_bad_input_is_one_line(
@@ -253,6 +257,8 @@ def test_bad_input_is_one_line(
     (tmp_path / "taken" / "report.md").mkdir(parents=True)
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "results.json").write_text('{"systems": {"hinge": {}, "lsgan": {}}}')
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
     done = in_process("compare", *flags)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()

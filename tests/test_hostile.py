@@ -12,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.fault_campaign import hostile
+from experiments.fault_campaign.command_lines import COMMANDS
+from experiments.fault_campaign.mutations import mutated
+from experiments.fault_campaign.read_files import KINDS
 from gan_jax import plugins
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.data.npz import open_npz
@@ -28,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("hostile")
 
 
-@pytest.mark.parametrize("name", hostile.KINDS)
+@pytest.mark.parametrize("name", KINDS)
 @settings(max_examples=20, deadline=None, database=None)
 @given(seed=SEEDS)
 def test_a_mutated_file_is_read_or_refused_in_one_line(name: str, folder: Path, seed: int) -> None:
@@ -39,7 +42,7 @@ def test_a_mutated_file_is_read_or_refused_in_one_line(name: str, folder: Path, 
         hostile.file(name, place, seed)
 
 
-@pytest.mark.parametrize("name", hostile.COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 @settings(max_examples=50, deadline=None, database=None)
 @given(seed=SEEDS)
 def test_an_odd_command_line_is_taken_or_refused_in_one_line(name: str, seed: int) -> None:
@@ -62,9 +65,9 @@ def test_a_mutated_checkpoint_is_never_the_wrong_one(folder: Path) -> None:
 
 def test_the_mutations_differ_and_are_repeated_by_their_seed() -> None:
     content = b'{"a": [1, 2, {"b": null}]}' * 3
-    made = {hostile.mutated(content, random.Random(seed)) for seed in range(100)}
+    made = {mutated(content, random.Random(seed)) for seed in range(100)}
     assert len(made) > 50
-    assert hostile.mutated(content, random.Random(7)) == hostile.mutated(content, random.Random(7))
+    assert mutated(content, random.Random(7)) == mutated(content, random.Random(7))
 
 
 def declaring(path: Path, shape: tuple[int, ...], size: int) -> Path:
@@ -115,4 +118,4 @@ def test_a_picture_of_a_billion_pixels_is_refused_unseen(tmp_path: Path) -> None
     (tmp_path / "x.png").write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
     )
-    assert hostile.attempt(lambda: hostile.KINDS["PNG"].read(tmp_path / "x.png"))
+    assert hostile.attempt(lambda: KINDS["PNG"].read(tmp_path / "x.png"))

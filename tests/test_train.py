@@ -509,6 +509,14 @@ def test_bad_folders_are_refused(refuse: Refuse, tmp_path: Path, trained: Path) 
     (tmp_path / "broken" / "config.json").write_text("{")
     refuse("train", [*QUICK, "--workdir=broken"], "config.json cannot be read")
     refuse("train", [*QUICK, "--workdir=/proc/x"], "--workdir=/proc/x cannot be used")
+    (tmp_path / "several" / "hinge").mkdir(parents=True)
+    (tmp_path / "several" / "hinge" / "config.json").write_text("{}")  # a comparison's, or a run's
+    refuse(
+        "train",
+        [*QUICK, "--workdir=several"],
+        "several holds other runs, such as several/hinge, or a comparison",
+    )
+    assert os.listdir(tmp_path / "several") == ["hinge"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -11,6 +11,7 @@ from gan_jax.comparison import tasks
 from gan_jax.comparison.groups import Group
 from gan_jax.errors import UserError
 from gan_jax.stopping import Stopped, signals
+from gan_jax.storage import content_of
 
 RETRIES = 20  # of a task, each time with another lost machine
 STOP = 120  # seconds for the tasks to end their steps at hand and save them
@@ -92,7 +93,7 @@ class Tasks:
         steps, lost = self._done, 0
         for part in filter(None, self._at_work.values()):
             with contextlib.suppress(OSError, ValueError):  # not begun, or ended just now
-                step, diverged = map(int, (part.group.folder / tasks.PROGRESS).read_text().split())
+                step, diverged = map(int, content_of(part.group.folder / tasks.PROGRESS).split())
                 steps, lost = steps + step * len(part.group.configs), lost + diverged
         words = f"{self._trained} of {self._members} members done" + (f", {lost} diverged" if lost else "")
         self._bar.set_description(words, refresh=False)
