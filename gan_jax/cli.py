@@ -15,7 +15,7 @@ import jax
 
 from gan_jax import plugins, stopping
 from gan_jax.errors import UserError, nearest
-from gan_jax.options import FLAG, REQUIRED, Option, not_allowed, options_of
+from gan_jax.options import FLAG, PATH, REQUIRED, Option, converted, not_allowed, options_of
 from gan_jax.program_cache import use_compilation_cache
 
 __all__ = ["parse", "run", "use_compilation_cache"]
@@ -70,7 +70,7 @@ def parse(
         _add_config(parser, from_file.help)
     given = _given(parser, found, args)
     for path in given.pop("plugin", ()):
-        plugins.load_plugin(path)
+        plugins.load_plugin(converted("plugin", path, PATH))
     if given.pop("help"):
         parser = _parser(kind, prog, description, defaults(given))
         if from_file is not None:

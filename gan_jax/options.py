@@ -124,8 +124,16 @@ def _text(value: Any) -> str:
     return _checked(bool, text) if isinstance(text, str) else _checked(bool, None)
 
 
+def _path(value: Any) -> str:
+    text = _text(value)
+    _checked(
+        lambda name: b"\0" not in name, os.fsencode(text)
+    )  # raises a ValueError for what no file is called
+    return text
+
+
 TEXT = Rule("text that is not empty", _text)
-PATH = Rule("a path", _text, metavar="PATH")
+PATH = Rule("a path", _path, metavar="PATH")
 FLAG = Rule("true or false", lambda value: _checked(lambda x: type(x) is bool, value))
 COUNT = whole(1, 2**31 - 1)
 SMALL_COUNT = whole(1, 10_000)

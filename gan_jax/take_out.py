@@ -24,6 +24,7 @@ from gan_jax.loading import check_member, load
 from gan_jax.options import PATH, REQUIRED, check, option, options_of
 from gan_jax.population_run import rows_of_member
 from gan_jax.state import to_arrays
+from gan_jax.storage import expanded
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ def take_out(
 
     Raises `UserError` as `load`, and where `out` holds something, or cannot be written to. Nothing is written then.
     """
-    folder, out = Path(folder).expanduser(), Path(out).expanduser()
+    folder, out = expanded(folder), expanded(out)
     record = workdir.read(folder)
     check_member(folder, record, member)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -75,7 +76,7 @@ def take_out(
 
 def _own_config(its: Config, out: Path) -> Config:
     """The member's config in the new folder; the path to own images is absolute, as `train` has it."""
-    path = Path(its.dataset).expanduser()
+    path = expanded(its.dataset)
     own = its.dataset not in data.DATASETS and path.exists()
     return dataclasses.replace(its, workdir=str(out), dataset=str(path.resolve()) if own else its.dataset)
 
@@ -106,7 +107,7 @@ def train_command(of: Config, steps: int) -> str:
 def main(args: Sequence[str]) -> None:
     """The command."""
     options = cli.parse(Options, args, prog="python -m gan_jax.take_out", description=__doc__ or "")
-    folder = Path(options.workdir).expanduser()
+    folder = expanded(options.workdir)
     check_member(folder, workdir.read(folder), options.member)
     if options.member is None:
         raise UserError(f"{folder} holds a single run already: it is one of its own.")

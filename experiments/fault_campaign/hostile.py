@@ -79,16 +79,18 @@ def checkpoint(source: Path, folder: Path, seed: int) -> bool:
 def command_line(name: str, seed: int) -> bool:
     """One odd command line; whether it was refused."""
     args = odd(name, seed)
-    return attempt(lambda: COMMANDS[name](args))
+    return attempt(lambda: COMMANDS[name].take(args))
 
 
 def sweep(root: Path, source: Path, num: int) -> tuple[dict[str, tuple[int, int]], list[str]]:
     """`num` mutations of all kinds; those done and those refused of each, and what went wrong.
 
+    root: a folder that is made anew.
     source: a folder of checkpoints, whose mutations take a second each, so that they are a hundredth.
     """
     counts: dict[str, tuple[int, int]] = {}
     wrong: list[str] = []
+    shutil.rmtree(root, ignore_errors=True)  # whole files of another version would be refused as they are
     tries: dict[str, Callable[[int], bool]] = {}
     for name in KINDS:
         folder = root / name.replace(" ", "-")
