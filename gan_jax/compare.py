@@ -30,7 +30,7 @@ from gan_jax.evaluation.named import Judge, evaluator_for
 from gan_jax.parts import Facts, facts_of
 from gan_jax.population import Population, prepare_population
 from gan_jax.population_run import check_same, train_population
-from gan_jax.storage import expanded
+from gan_jax.storage import content_of, expanded
 from gan_jax.training import images_of
 
 DESCRIPTION = """Compare systems over seeds. Rerun the same command to go on.
@@ -91,8 +91,8 @@ def _check(folder: Path, systems: Mapping[str, Sequence[Config]], facts: Facts) 
 def _reported(folder: Path) -> list[str]:
     """The systems in the folder's results; none where there are no results, or damaged ones."""
     try:
-        return list(map(str, json.loads((folder / "results.json").read_text())["systems"]))
-    except (OSError, ValueError, LookupError, TypeError):
+        return list(map(str, json.loads(content_of(folder / "results.json"))["systems"]))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return []
 
 

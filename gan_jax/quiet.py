@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gan_jax.storage import Damaged
+from gan_jax.storage import Damaged, NotRegular
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ LULL = 1.0  # seconds without a sound after which the tasks that a failure left 
 
 # What flipped, cut, emptied and missing files make Orbax raise. TensorStore's, JSON's and most of its own errors are
 # ValueErrors; the last four come of JSON that is valid, but of another form.
-_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError, NotRegular)
 _DAMAGE = (ValueError, *_MISSING, KeyError, TypeError, AttributeError, RecursionError)
 _NO_DAMAGE = (
     "PERMISSION_DENIED",

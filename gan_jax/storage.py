@@ -93,8 +93,12 @@ def target(out: str, endings: Mapping[str, str], flag: str = "out") -> Path:
     return path
 
 
+class NotRegular(OSError):
+    """Something else than a regular file has a file's name: a folder, a pipe, a device."""
+
+
 def opened(path: Path) -> io.BufferedReader:
-    """The file at `path`, to be read. Raises OSError for what is no regular file: a pipe would wait for ever."""
+    """The file at `path`, to be read. Raises `NotRegular` for what is none: a pipe would wait for ever."""
     return open(_regular(path, os.O_RDONLY), "rb")
 
 
@@ -102,7 +106,7 @@ def _regular(path: Path, flags: int) -> int:
     number = os.open(path, flags | os.O_NONBLOCK, 0o666)
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise NotRegular(errno.EINVAL, "it is no regular file", str(path))
     return number
 
 
@@ -226,7 +230,7 @@ def locked(path: Path, *, waiting: Callable[[], object] | None = None) -> Iterat
     """Hold the lock file `path`, made if need be; the system takes it from a killed process.
 
     Where another process holds it, `waiting` is called and the lock waited for; without `waiting`, a BlockingIOError
-    is raised. Raises OSError for what is no regular file, and leaves what is in one: it may be a link to another.
+    is raised. Raises `NotRegular` for what is no file, and leaves what is in one: it may be a link to another.
     """
     with open(_regular(path, os.O_RDWR | os.O_CREAT), "rb") as file:
         try:

@@ -34,6 +34,9 @@ FILES = (
     "evaluation.png",
     "film.gif",
 )
+GROUPS = "groups_of_"  # how the folder begins in which a system's members train in groups
+# Where other runs are below a folder: any, those of a system's groups, those of a comparison's.
+OTHERS = ("*", f"{GROUPS}*/*", f"*/{GROUPS}*/*")
 LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 
 
@@ -226,7 +229,7 @@ def _check(folder: Path, config: Config, facts: Facts) -> None:
             f"{folder} holds {held[0]} but no config.json, so what is in it is unknown: "
             "give an empty or new --workdir."
         )
-    elif others := [path.parent for path in sorted(folder.glob("*/config.json"))]:
+    elif others := sorted(path.parent for places in OTHERS for path in folder.glob(f"{places}/config.json")):
         raise UserError(
             f"{folder} holds other runs, such as {others[0]}, or a comparison: give a --workdir of its own."
         )
@@ -234,6 +237,8 @@ def _check(folder: Path, config: Config, facts: Facts) -> None:
         if (folder / name).is_dir() != (name in FOLDERS):
             kind = "folder" if name in FOLDERS else "file"
             raise UserError(f"{folder / name} is not a {kind}: give another --workdir, or move it away.")
+    if strange := [path for path in (folder / "samples").glob("sample_*.png") if path.is_dir()]:
+        raise UserError(f"{strange[0]} is not a file: give another --workdir, or move it away.")
 
 
 def _empty(path: Path) -> bool:
@@ -243,6 +248,11 @@ def _empty(path: Path) -> bool:
 
 def _check_same(record: Record, config: Config, facts: Facts, folder: Path) -> None:
     old, remedy = record.config, "give another --workdir, or the same values to resume it."
+    if not record.alone:
+        raise UserError(
+            f"{folder} holds a population of {len(record.configs)}: give another --workdir; gan_jax.take_out makes a "
+            "run of one of them."
+        )
     differing = [
         f"{name} ({getattr(old, name)} there, {getattr(config, name)} here)"
         for name, found in options_of(Config).items()

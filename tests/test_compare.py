@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -203,6 +204,16 @@ def test_a_runs_config_is_given_to_every_system_beside_its_own(own: None, tmp_pa
     workdir.write_population_config(tmp_path, [run, run], facts)
     with pytest.raises(UserError, match="is of a population"):
         values_of_file(path, set())
+
+
+def test_results_that_cannot_be_read_name_no_system_and_are_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    for content in (b"[" * 100_000, b"\xff", b"5", b'{"systems": 5}'):
+        path.write_bytes(content)
+        assert compare._reported(tmp_path) == []
+    path.unlink()
+    os.mkfifo(path)
+    assert compare._reported(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Files that are damaged, changed by hand, or no files at all."""
 
+import dataclasses
 import io
 import json
 import os
@@ -156,6 +157,44 @@ def test_a_folder_is_a_runs_from_its_first_moment(tmp_path: Path) -> None:
             pass
     with workdir.claim(config, facts):
         pass
+
+
+def test_a_run_does_not_begin_in_the_folder_of_a_population_or_a_comparison(tmp_path: Path) -> None:
+    config, facts = Config(model="mlp"), Facts((28, 28, 1), 60_000, None, "0" * 64)
+    for place in ("whole/hinge", "divided/hinge/groups_of_1/00000"):
+        (tmp_path / place).mkdir(parents=True)
+        workdir.write_population_config(tmp_path / place, [config], facts)
+    before = sorted(tmp_path.rglob("*"))
+    for place, words in {
+        "whole/hinge": "holds a population of 1",
+        "whole": "holds other runs, such as .*whole/hinge",
+        "divided/hinge": "holds other runs",
+        "divided": "holds other runs",
+    }.items():
+        with (
+            pytest.raises(UserError, match=words),
+            workdir.claim(dataclasses.replace(config, workdir=str(tmp_path / place)), facts),
+        ):
+            pass
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_in_place_of_a_file_is_damage_or_refused_before_any_work(run: Path) -> None:
+    """Of an older checkpoint's metadata, which a save reads, and of the grid that would be drawn again."""
+    into_folder(run / "checkpoints" / "10" / "_CHECKPOINT_METADATA")
+    go_on(run)
+    into_folder(run / "checkpoints" / "40" / "_CHECKPOINT_METADATA")
+    with pytest.warns(UserWarning, match=r"40 is damaged .*no regular file"):
+        assert load(run).step == 30
+    last = sorted((run / "samples").iterdir())[-1]
+    into_folder(last)
+    with pytest.raises(UserError, match=f"{last.name} is not a file"):
+        go_on(run)
+
+
+def into_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
 
 
 @pytest.mark.parametrize(

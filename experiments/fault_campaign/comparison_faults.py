@@ -10,7 +10,7 @@ from experiments.fault_campaign.campaign import Fault, Operations
 from experiments.fault_campaign.cases import fresh, run
 from experiments.fault_campaign.comparisons import CASES, SYSTEMS, Comparisons, begin
 from experiments.fault_campaign.judging import Verdict, failed
-from gan_jax.comparison.groups import PREFIX
+from gan_jax.workdir import GROUPS
 
 
 def killed(all_: Comparisons, fault: Fault, rng: random.Random) -> Verdict:
@@ -93,7 +93,7 @@ def join_window(done: Operations) -> range:
     """The operations by which the groups of the first system are joined and removed."""
     own = f"{os.sep}{SYSTEMS[0]}{os.sep}"
     joined = [i for i, o in enumerate(done) if f"{own}metrics.jsonl" in o.path.replace(f"{own}.", own)]
-    removed = [i for i, o in enumerate(done) if o.op == "D" and f"{own}{PREFIX}" in o.path]
+    removed = [i for i, o in enumerate(done) if o.op == "D" and f"{own}{GROUPS}" in o.path]
     return range(joined[0], removed[-1] + 1)
 
 

@@ -16,8 +16,8 @@ from experiments.fault_campaign.judging import Verdict, failed, in_one_line
 from experiments.fault_campaign.server import Client
 from gan_jax import population_run
 from gan_jax.checkpoint import UNFINISHED, Checkpoints
-from gan_jax.comparison.groups import PREFIX
 from gan_jax.storage import sha256_of_arrays
+from gan_jax.workdir import GROUPS
 
 SYSTEMS, SEEDS = ("hinge", "cross_entropy"), 2
 STEPS, LOG_EVERY, CHECKPOINT_EVERY = 20, 5, 10
@@ -45,7 +45,7 @@ def begin(case: str, folder: Path) -> Path:
     fresh(None, folder)
     if case.endswith("in groups"):
         for system in SYSTEMS:
-            (folder / system / f"{PREFIX}1").mkdir(parents=True)
+            (folder / system / f"{GROUPS}1").mkdir(parents=True)
     return folder
 
 
@@ -71,7 +71,7 @@ def result(folder: Path) -> Result | None:
 def populations(folder: Path) -> Iterator[Path]:
     """The folder of each population that a comparison has yet to train, or has trained."""
     for system in SYSTEMS:
-        groups = folder / system / f"{PREFIX}1"
+        groups = folder / system / f"{GROUPS}1"
         if groups.is_dir() and not (folder / system / "config.json").exists():
             yield from (groups / f"{first:05}" for first in range(SEEDS))
         else:

@@ -21,10 +21,6 @@ from gan_jax.population import Population
 from gan_jax.population_run import to_keep, write_log
 from gan_jax.report import LogRow, read_rows
 
-PREFIX = (
-    "groups_of_"  # the folder's name says the size, so that whoever goes on, anywhere, finds the same groups
-)
-
 
 class Group(NamedTuple):
     """Members of a system, and the folder of their population."""
@@ -34,15 +30,18 @@ class Group(NamedTuple):
 
 
 def groups_of(folder: Path, configs: Sequence[Config], size: int) -> list[Group]:
-    """A system's members in groups of `size`. What was begun before, whole or in other groups, goes on as it was."""
+    """A system's members in groups of `size`. What was begun before, whole or in other groups, goes on as it was.
+
+    The folder's name says the size, so that whoever goes on, anywhere, finds the same groups.
+    """
     if not (folder / "config.json").exists():
-        begun = [path.name.removeprefix(PREFIX) for path in folder.glob(f"{PREFIX}*")]
+        begun = [path.name.removeprefix(workdir.GROUPS) for path in folder.glob(f"{workdir.GROUPS}*")]
         lost = (
             len(configs) if Checkpoints(folder / "checkpoints").steps else size
         )  # of a whole one's config.json
         size = next((int(text) for text in sorted(begun) if text.isdecimal() and int(text)), lost)
         if size < len(configs):
-            parent = folder / f"{PREFIX}{size}"
+            parent = folder / f"{workdir.GROUPS}{size}"
             return [
                 Group(parent / f"{first:05}", tuple(configs[first : first + size]))
                 for first in range(0, len(configs), size)
