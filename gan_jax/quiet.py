@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import logging
+import re
 import sys
 import threading
 import time
@@ -116,8 +117,14 @@ class _Filters:
         if record.name == "asyncio":
             error = record.exc_info[1] if record.exc_info else None
             # uvloop's words for a loop of Orbax's that was made with too few file descriptors.
-            return "tensorstore" not in str(error) and record.msg != "deallocating an open event loop"
+            return not _of_tensorstore(error) and record.msg != "deallocating an open event loop"
         return "/orbax/checkpoint/" not in record.pathname
+
+
+def _of_tensorstore(error: BaseException | None) -> bool:
+    """Whether it is a failure of TensorStore's, which begins with a status; not all of them name the library."""
+    with_status = isinstance(error, ValueError) and re.match(r"[A-Z]+(_[A-Z]+)*: ", str(error))
+    return bool(with_status) or "tensorstore" in str(error)
 
 
 _FILTERS = _Filters()

@@ -19,6 +19,7 @@ import pytest
 from gan_jax import checkpoint
 from gan_jax.checkpoint import Arrays, Checkpoints, NonFiniteState
 from gan_jax.errors import UserError
+from gan_jax.quiet import quiet
 
 Restored = tuple[int, Arrays] | None
 
@@ -363,6 +364,22 @@ def test_others_are_heard_while_a_run_writes_and_all_is_put_back(
     assert [r.getMessage() for r in caplog.records] == [*(f"of {name}" for name in names), "failed"]
     assert [str(error) for error in heard] == ["a", "Event loop is closed"]
     assert (sys.unraisablehook, states()) == (hook, before)
+
+
+def test_errors_of_the_arrays_beside_the_one_that_failed_are_dropped_only_while_it_works(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As asyncio logs them, when it collects tasks; of an emptied file's TensorStore does not say its own name."""
+    log = lambda text: logging.getLogger("asyncio").error("never retrieved", exc_info=ValueError(text))
+    with quiet():
+        log("DATA_LOSS: Error reading shard entry {0}: Existing shard has size of 0 bytes")
+        log("NOT_FOUND: [tensorstore_spec='{}']")
+        log("another's")
+    log("DATA_LOSS: Error reading shard entry")
+    assert [str(r.exc_info[1]) for r in caplog.records if r.exc_info] == [
+        "another's",
+        "DATA_LOSS: Error reading shard entry",
+    ]
 
 
 @pytest.mark.parametrize("failing", ["save", "read"])
