@@ -66,6 +66,7 @@ def main(args: Sequence[str]) -> int:
     options = cli.parse(Options, args, prog="python -m experiments.fault_campaign", description=__doc__ or "")
     root = expanded(options.workdir).resolve() / f"seed-{options.seed}"
     root.mkdir(parents=True, exist_ok=True)
+    expanded(options.out).mkdir(parents=True, exist_ok=True)  # before the hours, and not after them
     if os.environ.get("FAULT_CAMPAIGN") != "1":
         return _again(root)
     from experiments.fault_campaign.report import write
