@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 # The tests' own flags (tests/conftest.py): other ones round otherwise.
-FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+FLAGS = (
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
 if __name__ == "__main__":
     os.environ.update(XLA_FLAGS=FLAGS, JAX_PLATFORMS="cpu")
 

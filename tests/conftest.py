@@ -3,11 +3,15 @@
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # also where there is a GPU: the tests count on eight devices
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
-# Without LLVM's optimizations, which would take half of the session. XLA's own stay on, and in `command` all do.
-# OPTIMIZED=1 leaves them on, as users have them: so .ci/run runs what depends on rounding once more.
-if os.environ.get("OPTIMIZED") != "1":
-    os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
+# Programs that are compiled in a quarter of the time, which would be most of the session: without LLVM's optimizations,
+# with the older emitters of fused loops, and as one module each, which also takes fewer memory maps. XLA's own
+# optimizations stay on. OPTIMIZED=1 compiles as for users: so .ci/run runs what depends on rounding once more.
+QUICKLY_COMPILED = (
+    " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    if os.environ.get("OPTIMIZED") != "1"
+    else ""
+)
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8{QUICKLY_COMPILED}"
 # With a bound on its size JAX locks the cache of programs: two processes then read no entry half written.
 os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**33)
 
@@ -35,9 +39,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")  # (B, 1) against (B,) is
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def alone() -> dict[str, str]:
-    """The environment of a process with one device."""
-    return {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+def alone(devices: int = 1) -> dict[str, str]:
+    """The environment of a process with so many devices of its own."""
+    return {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}{QUICKLY_COMPILED}"}
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -92,9 +96,11 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_dropped() -> Iterator[None]:
-    """Each compiled program takes memory maps, of which Linux gives a process 65,530: a session's are too many."""
+    """Each compiled program takes memory maps, of which Linux gives a process 65,530: a session's may be too many."""
     yield
-    jax.clear_caches()
+    maps = Path("/proc/self/maps")
+    if not maps.exists() or maps.read_bytes().count(b"\n") > 25_000:
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)
@@ -138,11 +144,10 @@ def command(tmp_path: Path, mnist: np.ndarray) -> Command:
     """
 
     def run(name: str, *args: str, devices: int = 1) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
         return subprocess.run(
             [sys.executable, "-W", "error", "-m", f"gan_jax.{name}", *args],
             cwd=tmp_path,
-            env=env,
+            env=alone(devices),
             capture_output=True,
             text=True,
             timeout=600,
