@@ -13,19 +13,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-# The tests' own flags (tests/conftest.py): other ones round otherwise.
-FLAGS = (
-    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-)
+from experiments.quick_flags import QUICK_FLAGS
+
 if __name__ == "__main__":
-    os.environ.update(XLA_FLAGS=FLAGS, JAX_PLATFORMS="cpu")
+    # The tests' own flags (tests/conftest.py): other ones round otherwise.
+    flags = f"--xla_force_host_platform_device_count=8 {QUICK_FLAGS}"
+    os.environ.update(XLA_FLAGS=flags, JAX_PLATFORMS="cpu")
 
-import jax  # noqa: E402
+import jax
 
-from gan_jax import PRESETS, Config, cli, fit  # noqa: E402
-from gan_jax.environment import environment  # noqa: E402
-from gan_jax.storage import write_atomically  # noqa: E402
+from gan_jax import PRESETS, Config, cli, fit
+from gan_jax.environment import environment
+from gan_jax.storage import write_atomically
 
 FILE = Path(__file__).parent.parent / "tests" / "golden" / "reference_losses.json"
 STEPS, EVERY, BATCH = 100, 10, 16

@@ -2,16 +2,14 @@
 
 import os
 
+from experiments.quick_flags import QUICK_FLAGS
+
 os.environ["JAX_PLATFORMS"] = "cpu"  # also where there is a GPU: the tests count on eight devices
-# Programs that are compiled in a quarter of the time, which would be most of the session: without LLVM's optimizations,
-# with the older emitters of fused loops, and as one module each, which also takes fewer memory maps. XLA's own
-# optimizations stay on. OPTIMIZED=1 compiles as for users: so .ci/run runs what depends on rounding once more.
+# Compiling would be most of the session. OPTIMIZED=1 compiles as for users: so .ci/run runs once more what depends on
+# rounding.
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 if os.environ.get("OPTIMIZED") != "1":
-    os.environ["XLA_FLAGS"] += (
-        " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-        " --xla_cpu_parallel_codegen_split_count=1"
-    )
+    os.environ["XLA_FLAGS"] += f" {QUICK_FLAGS}"
 # With a bound on its size JAX locks the cache of programs: two processes then read no entry half written.
 os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**33)
 
@@ -38,13 +36,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")  # (B, 1) against (B,) is
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
-QUICKLY_COMPILED = os.environ["XLA_FLAGS"].partition(" ")[2]
-
 
 def alone(devices: int = 1) -> dict[str, str]:
     """The environment of a process with so many devices of its own."""
-    flags = f"--xla_force_host_platform_device_count={devices} {QUICKLY_COMPILED}"
-    return {**os.environ, "XLA_FLAGS": flags.rstrip()}
+    others = os.environ["XLA_FLAGS"].split()[1:]
+    return {
+        **os.environ,
+        "XLA_FLAGS": " ".join([f"--xla_force_host_platform_device_count={devices}", *others]),
+    }
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
