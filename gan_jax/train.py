@@ -51,7 +51,7 @@ from gan_jax.processes import Job, Processes
 from gan_jax.report import Report
 from gan_jax.status import Status
 from gan_jax.stopping import FILES, Stopped, signals
-from gan_jax.storage import expanded
+from gan_jax.storage import expanded, replacing
 from gan_jax.training import images_of, iterate, prepare
 
 
@@ -121,7 +121,8 @@ def train(config: Config, team: Job | None = None, limit: timed.Limit | None = N
                 raise Diverged(f"{error}; {_last_good(checkpoints)}") from error
         with signals(words=FILES):
             report.save_picture(folder / "samples.png", gan.grid())
-            pictures.plot_losses(log.rows, folder / "losses.png", _title(config, folder))
+            with replacing(folder / "losses.png") as curves:
+                pictures.plot_losses(log.rows, curves, _title(config, folder))
             checkpoints.wait()
     num = generate.grid_size(gan.parts)
     flags = [f"--workdir={folder}", f"--num={num}", "--seed=1", "--out=more.png", *plugins.flags()]

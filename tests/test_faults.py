@@ -24,7 +24,14 @@ from gan_jax.parts import Facts
 from gan_jax.report import read_rows, warn
 from gan_jax.storage import Damaged, locked, npz_headers, opened, read_npz
 
-RUN = ("--model=mlp", "--batch_size=8", "--log_every=10", "--checkpoint_every=10")
+RUN = (
+    "--model=mlp",
+    "--no_spectral_norm",
+    "--z_dim=8",
+    "--batch_size=8",
+    "--log_every=10",
+    "--checkpoint_every=10",
+)
 
 
 @pytest.fixture(scope="module")
@@ -179,10 +186,13 @@ def test_a_run_does_not_begin_in_the_folder_of_a_population_or_a_comparison(tmp_
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_folder_in_place_of_a_file_is_damage_or_refused_before_any_work(run: Path) -> None:
-    """Of an older checkpoint's metadata, which a save reads, and of the grid that would be drawn again."""
+def test_what_is_no_file_in_place_of_one_is_replaced_or_damage_or_refused_before_any_work(run: Path) -> None:
+    """A pipe that is a picture's; a folder, of an older checkpoint's metadata, which a save reads, and of a grid."""
+    (run / "losses.png").unlink()
+    os.mkfifo(run / "losses.png")
     into_folder(run / "checkpoints" / "10" / "_CHECKPOINT_METADATA")
     go_on(run)
+    assert pictures.whole(run / "losses.png")
     into_folder(run / "checkpoints" / "40" / "_CHECKPOINT_METADATA")
     with pytest.warns(UserWarning, match=r"40 is damaged .*no regular file"):
         assert load(run).step == 30
