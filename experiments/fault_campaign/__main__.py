@@ -12,6 +12,9 @@ to experiments/results/; exits 1 if a run was lost or a traceback shown. Expect 
 
 A SIGKILL is done to real processes, too, but mostly replayed: a run's operations on files are recorded once, and any
 first part of them is what a kill leaves there. That all of them make the run's very folder is checked.
+
+Its short form is tests/test_fault_campaign.py: 35 s of CPU time; 180 s with all that the suite asks of this subject, in
+tests/test_{hostile,faults,stopping,environment,checkpoint,reference_losses}.py.
 """
 
 import dataclasses
