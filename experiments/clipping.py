@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-import experiments.presets  # noqa: F401
 from gan_jax import Config, Gan, Population, cli, data, fit_population
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.evaluation.scores import FRECHET
@@ -65,6 +64,8 @@ class Critic(NamedTuple):
 
 def configs_of(options: Options) -> dict[str, list[Config]]:
     """The runs: all clips side by side, and the penalty."""
+    import experiments.presets  # noqa: F401  # registers wgan_conv, and not for whoever imports this file
+
     base = Config(preset="wgan_conv", steps=options.steps)
     clipped = [dataclasses.replace(base, clip=clip) for clip in CLIPS]
     return {"clip": clipped, "gp": [dataclasses.replace(base, clip=0.0, penalty=("gp",))]}

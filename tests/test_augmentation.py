@@ -14,7 +14,7 @@ from gan_jax import cli
 from gan_jax.errors import UserError
 from gan_jax.train_classifier import train_classifier
 
-FLAGS = ["--dataset=own.npz", "--model=mlp", "--gan_steps=6", "--samples=64", "--steps=25", "--workdir=a"]
+FLAGS = ["--dataset=own.npz", "--model=mlp", "--gan_steps=6", "--samples=32", "--steps=15", "--workdir=a"]
 
 
 def blobs(num: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,18 +75,18 @@ def test_a_classifier_takes_as_many_steps_as_it_is_told() -> None:
 def test_the_command_trains_a_gan_of_the_same_images_and_takes_what_is_there(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["--sizes", "64", *FLAGS, "--seeds=1"]
+    command = ["--sizes", "32", *FLAGS, "--seeds=1"]
     assert augmentation.main(command) == 0
     results = json.loads((own / "a" / "augmentation.json").read_text())
     found = {(c["size"], c["seed"], c["source"]): c["accuracy"] for c in results["classifiers"]}
-    assert found.keys() == {(64, 0, source) for source in ("real", "generated", "both")}
-    assert found[64, 0, "real"] > 0.9  # halves are easy to tell apart, and labels that were shuffled are not
+    assert found.keys() == {(32, 0, source) for source in ("real", "generated", "both")}
+    assert found[32, 0, "real"] > 0.9  # halves are easy to tell apart, and labels that were shuffled are not
     assert all(0 <= value <= 1 for value in found.values())
     images, labels = blobs(90)
-    chosen = balanced(labels, 64, 0)
-    gan = gan_jax.load(own / "a" / "64-0" / "gan", member=0)
-    assert (gan.step, gan.config.conditional, gan.config.batch_size) == (6, True, 64)
-    facts = json.loads((own / "a" / "64-0" / "gan" / "config.json").read_text())["data"]
+    chosen = balanced(labels, 32, 0)
+    gan = gan_jax.load(own / "a" / "32-0" / "gan", member=0)
+    assert (gan.step, gan.config.conditional, gan.config.batch_size) == (6, True, 32)
+    facts = json.loads((own / "a" / "32-0" / "gan" / "config.json").read_text())["data"]
     assert facts["sha256"] == gan_jax.storage.sha256_of_data(images[chosen], labels[chosen])
 
     # Another seed is added to what is there: none of the old is trained again.
@@ -99,18 +99,18 @@ def test_the_command_trains_a_gan_of_the_same_images_and_takes_what_is_there(
     assert augmentation.main([*command[:-1], "--seeds=2"]) == 0
     text = (own / "a" / "augmentation.md").read_text()
     assert "own, 2 seeds" in text
-    assert "| 64 | " in text
+    assert "| 32 | " in text
     assert "Accuracy on all 60 test images" in text
     assert (own / "a" / "augmentation.png").stat().st_size > 5000
     with pytest.raises(UserError, match="another experiment, which differs in steps"):
-        augmentation.main([*command, "--steps=26"])
+        augmentation.main([*command, "--steps=16"])
 
 
 def test_without_a_gan_the_real_images_still_have_their_row(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(augmentation, "_gan", lambda *args: None)
-    assert augmentation.main(["--sizes", "64", *FLAGS, "--seeds=1"]) == 0
+    assert augmentation.main(["--sizes", "32", *FLAGS, "--seeds=1"]) == 0
     text = (own / "a" / "augmentation.md").read_text()
     assert text.count("the GAN diverged") == 2
     assert json.loads((own / "a" / "augmentation.json").read_text())["classifiers"][0]["accuracy"] is None

@@ -47,7 +47,11 @@ def start(
     folder: Path, what: Sequence[str], devices: int, variables: Mapping[str, object]
 ) -> subprocess.Popen[str]:
     """Python with the arguments `what`, on so many devices."""
-    xla = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    # The programs are compiled in seconds: tests/conftest.py says by what.
+    xla = (
+        f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+        " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    )
     return subprocess.Popen(
         [sys.executable, "-W", "error", *what],
         cwd=folder,
