@@ -22,7 +22,7 @@ from gan_jax import Config, Gan, Population, cli, data, fit_population
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.evaluation.scores import FRECHET
 from gan_jax.options import COUNT, PATH, check, option
-from gan_jax.storage import replacing, write_atomically
+from gan_jax.storage import expanded, replacing, write_atomically
 
 CLIPS = (0.01, 0.03, 0.1)
 NUM = 1024  # images between real and generated ones
@@ -144,7 +144,7 @@ def main(args: Sequence[str]) -> None:
     """The command."""
     options = cli.parse(Options, args, prog="python -m experiments.clipping", description=__doc__ or "")
     cli.use_compilation_cache()
-    folder = Path(options.out).expanduser()
+    folder = expanded(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     images, labels = data.load("mnist", "train")
     test_images, _ = data.load("mnist", "test")

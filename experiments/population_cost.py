@@ -10,7 +10,6 @@ The ratio is the median of the rounds. Writes population_cost.md to experiments/
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from gan_jax import Config, cli, data, fit, fit_population
 from gan_jax.options import COUNT, PATH, check, option, whole
-from gan_jax.storage import write_atomically
+from gan_jax.storage import expanded, write_atomically
 
 # Of each system: what it is, and the steps of a chunk, enough of them for a second or two.
 SYSTEMS: dict[str, tuple[dict[str, Any], int]] = {
@@ -117,7 +116,7 @@ def main(args: Sequence[str]) -> None:
     options = cli.parse(
         Options, args, prog="python -m experiments.population_cost", description=__doc__ or ""
     )
-    folder = Path(options.out).expanduser()
+    folder = expanded(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     images, _ = data.load("mnist", "train")
     found = {}

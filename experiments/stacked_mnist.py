@@ -30,7 +30,7 @@ from gan_jax.metrics import mode_count, mode_kl
 from gan_jax.options import COUNT, PATH, SEED, check, choice, option, whole
 from gan_jax.population import Population
 from gan_jax.population_run import train_population
-from gan_jax.storage import replacing, write_atomically
+from gan_jax.storage import expanded, replacing, write_atomically
 
 NUMBERS = (26_000, 100_000)  # of samples: the literature's, and enough for the noise to be small
 SAMPLE_SEED = 0  # of the samples that are reported; the best system was chosen by those of seed 1
@@ -143,7 +143,7 @@ def seen_labels(images: np.ndarray) -> np.ndarray:
 
 def references(options: Options, images: np.ndarray) -> dict[str, Any]:
     """The same for real images, those first in the train split, and for a uniform sampler (mean and deviation)."""
-    folder = Path(options.workdir).expanduser()
+    folder = expanded(options.workdir)
     network = load_stacked_classifier()
     found = _read(folder / "real.json")
     if found.get("classifier") != network.sha256:
@@ -160,7 +160,7 @@ def references(options: Options, images: np.ndarray) -> dict[str, Any]:
 
 def write(options: Options, known: dict[str, Any], scores: dict[str, list[dict[str, Any]]]) -> None:
     """The table, all its numbers, and a row of samples a system."""
-    out = Path(options.out).expanduser()
+    out = expanded(options.out)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "stacked_mnist.json", json.dumps({**known, "systems": scores}, indent=1) + "\n")
     small, large = (str(n) for n in NUMBERS)
@@ -212,7 +212,7 @@ def _draw(path: Path, options: Options, systems: list[str]) -> None:
 
 def folder_of(options: Options, system: str) -> Path:
     """Where a system's members are."""
-    return Path(options.workdir).expanduser() / system.replace(", ", "-").replace(" ", "")
+    return expanded(options.workdir) / system.replace(", ", "-").replace(" ", "")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -229,7 +229,7 @@ def main(args: Sequence[str]) -> int:
             folder = folder_of(options, system) / f"seed-{seed}"
             score(train(config_of(system, seed, options.steps), images, folder), folder, options.num)
             write(options, references(options, images), scored(options))
-    print((Path(options.out).expanduser() / "stacked_mnist.md").read_text())
+    print((expanded(options.out) / "stacked_mnist.md").read_text())
     return 0
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from gan_jax import Config, cli, data, fit_population
 from gan_jax.comparison.spread import spread
 from gan_jax.options import COUNT, PATH, check, option, whole
-from gan_jax.storage import replacing, write_atomically
+from gan_jax.storage import expanded, replacing, write_atomically
 
 LOSSES = {"minimax": "minimax", "non-saturating": "cross_entropy"}
 EXPERIMENTS: dict[str, dict[str, Any]] = {
@@ -120,7 +120,7 @@ def main(args: Sequence[str]) -> None:
     """The command."""
     options = cli.parse(Options, args, prog="python -m experiments.vanishing", description=__doc__ or "")
     cli.use_compilation_cache()
-    folder = Path(options.out).expanduser()
+    folder = expanded(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     images, _ = data.load("mnist", "train")
     found: dict[str, dict[str, Curves]] = {}

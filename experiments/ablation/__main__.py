@@ -30,7 +30,7 @@ from gan_jax.evaluation.scores import FRECHET
 from gan_jax.features.choice import choose_network
 from gan_jax.options import COUNT, PATH, SEED, TEXT, Rule, check, choice, option, whole
 from gan_jax.population_run import train_population
-from gan_jax.storage import write_atomically
+from gan_jax.storage import expanded, write_atomically
 
 FAMILIES = (FRECHET, "precision and recall")
 
@@ -82,8 +82,8 @@ def ablate(options: Options) -> Path:
     """
     register()
     base = base_of(options.base)
-    folder = Path(options.workdir or f"runs/ablation-{options.base}-{options.steps}").expanduser()
-    out = Path(options.out).expanduser() if options.out else folder
+    folder = expanded(options.workdir or f"runs/ablation-{options.base}-{options.steps}")
+    out = expanded(options.out) if options.out else folder
     sets = {dataset: _split(dataset, options) for dataset in options.datasets}
     judges = {dataset: judge for dataset, (_, judge) in sets.items()}
     # The base first: all others are held against it.

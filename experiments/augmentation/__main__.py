@@ -70,8 +70,8 @@ def augmentation(options: Options) -> dict[Cell, float | None]:
     reals = load_reals(options.source, options.data_dir)
     train_labels, _ = _labels(reals)
     _check_sizes(options, train_labels)
-    folder = Path(options.workdir or f"runs/augmentation-{reals.name}").expanduser()
-    out = Path(options.out).expanduser() if options.out else folder
+    folder = expanded(options.workdir or f"runs/augmentation-{reals.name}")
+    out = expanded(options.out) if options.out else folder
     for size in options.sizes:
         _config(options, size, 0)
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ data. It takes eight minutes of a core of an AMD EPYC.
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from gan_jax import Config, cli, fit_population
 from gan_jax.comparison.spread import spread
 from gan_jax.evaluation import evaluator_for
 from gan_jax.options import COUNT, PATH, check, option, whole
-from gan_jax.storage import replacing, write_atomically
+from gan_jax.storage import expanded, replacing, write_atomically
 
 COMMON: dict[str, Any] = {
     "model": "toy",
@@ -118,7 +117,7 @@ def main(args: Sequence[str]) -> None:
     """The command."""
     options = cli.parse(Options, args, prog="python -m experiments.mixtures", description=__doc__ or "")
     cli.use_compilation_cache()
-    folder = Path(options.out).expanduser()
+    folder = expanded(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     tables = []
     with tqdm(total=len(DATASETS) * len(SYSTEMS) * options.steps, unit="step", disable=None) as bar:

@@ -70,8 +70,8 @@ def study(options: Options) -> dict[str, Found]:
     Raises `UserError` for what the user can mend, `Stopped` after a signal.
     """
     reals = load_reals(options.source, options.data_dir)
-    folder = Path(options.workdir or f"runs/study-{reals.name}").expanduser()
-    out = Path(options.out).expanduser() if options.out else folder
+    folder = expanded(options.workdir or f"runs/study-{reals.name}")
+    out = expanded(options.out) if options.out else folder
     seen, held_out = split_train(len(reals.train_images))
     images = reals.train_images[seen]
     validation, test = _evaluators(reals, seen, held_out, options.num)
