@@ -27,6 +27,7 @@ from gan_jax.fields import Nets
 from gan_jax.labels import check_without_gaps
 from gan_jax.options import COUNT, PATH, check, choice, option, options_of, whole
 from gan_jax.population_run import train_population
+from gan_jax.storage import expanded
 from gan_jax.train_classifier import accuracy, train_classifier
 
 BATCH_SIZE = 64  # of the classifiers

@@ -30,6 +30,7 @@ from gan_jax.options import COUNT, PATH, SEED, check, choice, option, options_of
 from gan_jax.parts import facts_of
 from gan_jax.population import prepare_population
 from gan_jax.population_run import train_population
+from gan_jax.storage import expanded
 
 METRIC = "frechet_distance"
 
