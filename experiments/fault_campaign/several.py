@@ -12,6 +12,7 @@ from experiments.fault_campaign import cases
 from experiments.fault_campaign.campaign import Fault
 from experiments.fault_campaign.cases import Ended, fresh
 from experiments.fault_campaign.judging import Verdict, failed
+from experiments.quick_flags import QUICK_FLAGS
 from gan_jax.processes.tunnel import free_port
 
 LIMIT = 500  # seconds, after which a process is taken to hang
@@ -47,11 +48,7 @@ def start(
     folder: Path, what: Sequence[str], devices: int, variables: Mapping[str, object]
 ) -> subprocess.Popen[str]:
     """Python with the arguments `what`, on so many devices."""
-    # The programs are compiled in seconds: tests/conftest.py says by what.
-    xla = (
-        f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-        " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-    )
+    xla = f"--xla_force_host_platform_device_count={devices} {QUICK_FLAGS}"
     return subprocess.Popen(
         [sys.executable, "-W", "error", *what],
         cwd=folder,
