@@ -29,9 +29,10 @@ import pytest
 from gan_jax import cli, data
 from gan_jax.config import Config
 
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # ignored in a shell's background, and by children then
+# Ignored in a shell's background or under nohup, and by children then.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 jax.config.update("jax_numpy_rank_promotion", "raise")  # (B, 1) against (B,) is an error, not (B, B)
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
