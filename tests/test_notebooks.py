@@ -20,11 +20,30 @@ SAME = {
     "bold": r"(\*\*)[^*]+\*\*",
     "rows": r"(?m)^(\||- |#+ |\d\. )",
 }
+# Decimals in texts that nothing prints: log 2, what a picture shows, a quotient, a rate of the cell that follows.
+REASONED = {"0.69", "0.6", "0.001", "0.0012", "0.0015"}
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_the_outputs_are_those_of_the_code(path: Path) -> None:
     assert faults(path) == []
+
+
+def test_the_texts_say_what_the_outputs_say() -> None:
+    for path in PATHS:
+        shown: list[str] = []
+        for cell in json.loads(path.read_text())["cells"]:
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "code":
+                outputs = [output.get("text") or output.get("data", {}) for output in cell["outputs"]]
+                shown.append(source + json.dumps(outputs).replace("\\n", "\n"))
+                continue
+            near = re.sub(r'"image/\w+": (\[.*?\]|".*?")', "", "\n".join(shown[-4:]), flags=re.DOTALL)
+            known = [float(number) for number in re.findall(r"\d+\.?\d*", near.replace(",", ""))]
+            for number in re.findall(r"(?<![\d.])\d+\.\d+(?!\.?\d)", source):
+                rounding = 0.5001 * 10.0 ** -len(number.partition(".")[2])
+                said = any(abs(value - float(number)) <= rounding for value in known)
+                assert said or number in REASONED, (path.name, cell["id"], number)
 
 
 def test_a_changed_cell_is_found_and_changed_text_or_another_repository_is_none(tmp_path: Path) -> None:
