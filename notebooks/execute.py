@@ -204,8 +204,12 @@ def smaller(png: str) -> str:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     # An octree keeps the few pixels of a thin line in their own colour.
     octree = Image.Quantize.FASTOCTREE
-    grey = picture.mode == "L"
-    picture = picture.quantize(GREYS) if grey else picture.convert("RGB").quantize(COLOURS, octree)
+    if picture.mode == "L":
+        # Even steps from black to white: greys chosen by their number leave out the white of a mostly black picture.
+        step = 255 // (GREYS - 1)
+        picture = picture.point([round(value / step) * step for value in range(256)]).quantize(GREYS)
+    else:
+        picture = picture.convert("RGB").quantize(COLOURS, octree)
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return min(base64.b64encode(file.getvalue()).decode(), png, key=len)

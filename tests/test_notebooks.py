@@ -1,14 +1,18 @@
 """The notebooks as they are committed; .ci/run executes them."""
 
+import base64
 import inspect
+import io
 import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from gan_jax.objectives import OBJECTIVES
-from notebooks.execute import FOLDER, LINK, faults, original, renew, texts_of
+from notebooks.execute import FOLDER, LINK, faults, original, renew, smaller, texts_of
 
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 TRANSLATIONS = [path for path in PATHS if original(path)]
@@ -44,6 +48,23 @@ def test_the_texts_say_what_the_outputs_say() -> None:
                 rounding = 0.5001 * 10.0 ** -len(number.partition(".")[2])
                 said = any(abs(value - float(number)) <= rounding for value in known)
                 assert said or number in REASONED, (path.name, cell["id"], number)
+
+
+def test_the_page_of_the_notebooks_says_how_long_they_took() -> None:
+    page = (FOLDER.parent / "docs" / "notebooks.md").read_text()
+    for path in set(PATHS) - set(TRANSLATIONS):
+        seconds = json.loads(path.read_text())["metadata"]["gan_jax"]["seconds"]
+        assert re.search(rf"^\| \[{path.stem}\].* \| {round(seconds / 60)} \|$", page, re.MULTILINE), path.name
+
+
+def test_a_kept_picture_is_as_bright_as_it_was() -> None:
+    rng = np.random.default_rng(0)
+    dim = rng.integers(0, 100, (64, 64), np.uint8)
+    dim[:2, :8] = 255  # few white pixels among many dark ones
+    file = io.BytesIO()
+    Image.fromarray(dim).save(file, "PNG")
+    kept = Image.open(io.BytesIO(base64.b64decode(smaller(base64.b64encode(file.getvalue()).decode()))))
+    assert np.abs(np.asarray(kept.convert("L"), int) - dim).max() <= 8
 
 
 def test_a_changed_cell_is_found_and_changed_text_or_another_repository_is_none(tmp_path: Path) -> None:
