@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gan_jax import data, devices, state
+from gan_jax.bar import bar
 from gan_jax.config import Config
 from gan_jax.devices import AXIS, DeviceData
 from gan_jax.errors import UserError
@@ -194,28 +195,25 @@ def _go_on(
 def _chunks(
     population: Population, chunk: MembersChunk, data: DeviceData, progress: bool
 ) -> Iterator[Population]:
-    from tqdm.auto import tqdm
-
     total = population.plan.total
-    bar = tqdm(total=total, initial=population.step, unit="step", dynamic_ncols=True, disable=not progress)
     before: Population | None = None
-    with bar:
+    with bar(total, population.step, hidden=not progress) as shown:
         while population.step < total:
             begin, stop = population.step, population.plan.stop(population.step)
             members, columns = chunk(population.members, data, begin, stop)
             if before is not None:
-                _show(bar, before)  # the devices are busy meanwhile
+                _show(shown, before)  # the devices are busy meanwhile
             population = before = dataclasses.replace(
                 population, members=members, begin=begin, step=stop, columns=columns
             )
             yield population
         if before is not None:
-            _show(bar, before)
+            _show(shown, before)
 
 
-def _show(bar: Any, population: Population) -> None:
-    if bar.disable:
+def _show(shown: Any, population: Population) -> None:
+    if shown.disable:
         return
     lost = int((population.diverged >= 0).sum())
-    bar.set_postfix_str(f"{len(population)} GANs" + (f", {lost} diverged" if lost else ""), refresh=False)
-    bar.update(population.step - bar.n)
+    shown.set_postfix_str(f"{len(population)} GANs" + (f", {lost} diverged" if lost else ""), refresh=False)
+    shown.update(population.step - shown.n)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import data, devices, state
+from gan_jax.bar import bar
 from gan_jax.config import Config
 from gan_jax.devices import AXIS, DeviceData, replicate
 from gan_jax.draws import shuffled
@@ -110,32 +111,29 @@ def prepare(config: Config, facts: Facts) -> tuple[Parts, Plan]:
 
 
 def _chunks(gan: Gan, pieces: Pieces, images: DeviceData, progress: bool) -> Iterator[Gan]:
-    from tqdm.auto import tqdm
-
-    begin, before, bar = gan.step, None, None
-    if progress:
-        bar = tqdm(total=gan.plan.total, initial=begin, unit="step", dynamic_ncols=True)
+    begin, before = gan.step, None
+    shown = bar(gan.plan.total, begin) if progress else None
     try:
         while begin < gan.plan.total:
             new, columns, stop = pieces.run(gan.state, images, begin, gan.plan.stop(begin))
             if before is not None:
                 _ = before.metrics  # raises Diverged; the device is busy meanwhile
-                _show(bar, before)
+                _show(shown, before)
             gan = before = dataclasses.replace(gan, state=new, log=Log(begin, stop, columns))
             yield gan
             begin = stop
         if before is not None:
             _ = before.metrics
-            _show(bar, before)
+            _show(shown, before)
     finally:
-        if bar is not None:
-            bar.close()
+        if shown is not None:
+            shown.close()
 
 
-def _show(bar: Any, gan: Gan) -> None:
-    if bar is not None:
-        bar.set_postfix_str(f"D {gan.metrics['d_loss']:.3f}, G {gan.metrics['g_loss']:.3f}", refresh=False)
-        bar.update(gan.step - bar.n)
+def _show(shown: Any, gan: Gan) -> None:
+    if shown is not None:
+        shown.set_postfix_str(f"D {gan.metrics['d_loss']:.3f}, G {gan.metrics['g_loss']:.3f}", refresh=False)
+        shown.update(gan.step - shown.n)
 
 
 def _begin(config: Config, parts: Parts, course: Plan, num_images: int, start: Gan | None) -> GanState:
