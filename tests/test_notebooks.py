@@ -54,7 +54,9 @@ def test_the_page_of_the_notebooks_says_how_long_they_took() -> None:
     page = (FOLDER.parent / "docs" / "notebooks.md").read_text()
     for path in set(PATHS) - set(TRANSLATIONS):
         seconds = json.loads(path.read_text())["metadata"]["gan_jax"]["seconds"]
-        assert re.search(rf"^\| \[{path.stem}\].* \| {round(seconds / 60)} \|$", page, re.MULTILINE), path.name
+        assert re.search(rf"^\| \[{path.stem}\].* \| {round(seconds / 60)} \|$", page, re.MULTILINE), (
+            path.name
+        )
 
 
 def test_a_kept_picture_is_as_bright_as_it_was() -> None:
