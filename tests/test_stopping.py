@@ -128,12 +128,13 @@ def test_a_reader_that_goes_away_costs_nothing_and_it_is_said(tmp_path: Path) ->
 
 
 def test_where_it_can_be_said_to_nobody_it_costs_nothing_either(tmp_path: Path) -> None:
-    process = start((*TRAIN, "--help"), tmp_path)
+    process = start(QUICK, tmp_path)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
     process.stderr.close()
     assert process.wait(timeout=120) == 0
+    assert (tmp_path / "run" / "samples.png").exists()
 
 
 def test_a_signal_after_the_last_step_lets_the_files_be_finished(
