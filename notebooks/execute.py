@@ -107,18 +107,15 @@ def faults(path: Path) -> list[str]:
 
 def outdated(notebook: Notebook) -> list[str]:
     """The functions and classes of the package that its outputs print, and that the package no longer has like that."""
-    package = [file.read_text() for file in Path(gan_jax.__file__).parent.rglob("*.py")]
+    outputs = [output.get("data", {}) for cell in code_of(notebook) for output in cell["outputs"]]
+    blocks = PYTHON.findall("\n".join("".join(data.get("text/markdown", "")) for data in outputs))
+    printed = [(block, node) for block in blocks for node in ast.parse(block).body]
+    package = [file.read_text() for file in Path(gan_jax.__file__).parent.rglob("*.py")] if printed else []
     found = []
-    for cell in code_of(notebook):
-        for output in cell["outputs"]:
-            text = "".join(output.get("data", {}).get("text/markdown", ""))
-            for block in PYTHON.findall(text):
-                for node in ast.parse(block).body:
-                    source = ast.get_source_segment(block, node) or ""
-                    if not any(source in text for text in package):
-                        found.append(
-                            node.name if isinstance(node, ast.FunctionDef | ast.ClassDef) else source
-                        )
+    for block, node in printed:
+        source = ast.get_source_segment(block, node) or ""
+        if not any(source in text for text in package):
+            found.append(node.name if isinstance(node, ast.FunctionDef | ast.ClassDef) else source)
     return found
 
 
