@@ -1,9 +1,10 @@
-"""What the READMEs and the documentation say, against what the package does. CI builds the pages."""
+"""What the READMEs and the documentation say, against what the package does. CI builds the pages.
 
-import importlib
+Their command lines are in `test_docs_commands`.
+"""
+
 import inspect
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,32 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pages import CHINESE, README, ROOT, all_lines, blocks, called, lines_of, python_blocks
 
 import gan_jax
-from gan_jax import cli, config, data, evaluation, plugins, train
+from gan_jax import data, evaluation, plugins
 from gan_jax.__main__ import COMMANDS
-from gan_jax.comparison.systems import systems_of
 from gan_jax.config import PRESETS, Config
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.parts import build
 
-ROOT = Path(__file__).parent.parent
-README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
-PAGES = (README, CHINESE, *sorted((ROOT / "docs").glob("*.md")))
 SYSTEMS = (ROOT / "docs" / "systems.md").read_text()
-
-
-def commands(page: Path) -> list[tuple[str, str]]:
-    """The page's command lines, in its blocks and between its words: each command's name, and its arguments."""
-    text = page.read_text().replace("\\\n", " ")
-    found = re.findall(r"python (?:-u )?-m gan_jax\.([a-z_]+) +(-[^`'#&\n]*)", text)
-    return [(name, " ".join(args.split())) for name, args in found]
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """The page's blocks in a language, without comments, which differ between languages that people speak."""
-    found = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
-    return [re.sub(r" *#.*", "", block).strip() for block in found]
 
 
 def short(number: float) -> str:
@@ -96,47 +81,18 @@ def own_registries() -> Iterator[None]:
         registry.update(entries)
 
 
-def parse(name: str, args: list[str]) -> Any:
-    """The arguments, as the command itself takes them."""
-    if name == "train":
-        return config.command_from_args(train.Command, args)
-    package = importlib.import_module(f"gan_jax.{name}")
-    module = importlib.import_module(f"gan_jax.{name}.__main__") if hasattr(package, "__path__") else package
-    return cli.parse(module.Options, args, prog=f"python -m gan_jax.{name}", description="")
-
-
 def test_the_pages_have_commands_of_every_kind() -> None:
-    shown = {name for page in PAGES for name, _ in commands(page)}
-    assert shown == set(COMMANDS)
-    assert {name for name, _ in commands(README)} > {"train", "sample", "evaluate", "compare"}
-
-
-@pytest.mark.parametrize(("name", "args"), sorted({line for page in PAGES for line in commands(page)}))
-def test_their_command_lines_are_allowed(
-    name: str, args: str, own_registries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(plugins, "LOADED", {})
-    monkeypatch.chdir(tmp_path)
-    (source,) = [block for block in blocks(README, "python") if "soft_hinge" in block]
-    Path("mine.py").write_text(source)
-    Path("experiments").symlink_to(ROOT / "experiments")  # in which a plugin is
-    if "--help" in args:
-        with pytest.raises(SystemExit) as stop:
-            parse(name, shlex.split(args))
-        assert stop.value.code == 0
-    else:
-        parsed = parse(name, shlex.split(args))
-        if name == "compare":
-            assert systems_of(parsed)
+    modules = [call[0] for words in all_lines() if (call := called(words))]
+    assert {module.removeprefix("gan_jax.") for module in modules if module.startswith("gan_jax.")} == set(
+        COMMANDS
+    )
+    of_readme = {call[0] for words in lines_of(README) if (call := called(words))}
+    assert of_readme > {f"gan_jax.{name}" for name in ("train", "sample", "evaluate", "compare")}
 
 
 def test_the_pages_have_python() -> None:
     assert len(blocks(README, "python")) >= 2
     assert len(python_blocks()) > 5
-
-
-def python_blocks() -> list[str]:
-    return list(dict.fromkeys(block for page in PAGES for block in blocks(page, "python")))
 
 
 @pytest.fixture
@@ -185,7 +141,7 @@ def test_its_own_loss_is_one() -> None:
 
 
 def test_both_readmes_say_the_same() -> None:
-    assert commands(CHINESE) == commands(README)
+    assert lines_of(CHINESE) == lines_of(README)
     for language in ("sh", "python"):
         assert blocks(CHINESE, language) == blocks(README, language)
     figures = [re.findall(r"\d[\d.,]*\d", page.read_text()) for page in (README, CHINESE)]
