@@ -4,7 +4,7 @@
     python -m gan_jax.film --workdir=runs/mnist-hinge --out=slide.webp --seconds=5 --no_captions
 
 It is made of the grids in the run's samples/, which stay as they are, and is ready for a slide: crisply enlarged, with
-the step below. It may be made while the run trains.
+the step, the system and the data below. It may be made while the run trains.
 """
 
 import dataclasses
@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gan_jax import cli, pictures, report, workdir
+from gan_jax import cli, data, pictures, report, workdir
+from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.options import FLAG, PATH, REQUIRED, SCALE, check, option, real
 from gan_jax.storage import expanded, target
@@ -34,7 +35,7 @@ class Options:
 
     workdir: str = option(REQUIRED, "Folder of the training run.", PATH)
     out: str | None = option(
-        None, "File to write: .gif, or .webp, which is exact in colour, too. Default: film.gif there.", PATH
+        None, "File to write: .gif, or .webp, which is exact. Default: film.gif there.", PATH
     )
     scale: int | None = option(
         None, "Width and height of a pixel in the film. Default: what suits a slide.", SCALE
@@ -44,7 +45,7 @@ class Options:
         "Length at most; of more grids than it can show it takes some, evenly.",
         real("greater than 0, at most 600", lambda x: 0 < x <= 600),
     )
-    captions: bool = option(True, "The step and epoch below the images.", FLAG)
+    captions: bool = option(True, "The step and epoch, the system and the data below the images.", FLAG)
 
     def __post_init__(self) -> None:
         """Check every field. Raises `UserError`."""
@@ -121,8 +122,13 @@ def caption(path: Path, steps: Mapping[str, int]) -> str:
     return (f"step {step:,} · " if step else "") + f"epoch {int(numbers[0]):,}"
 
 
+def title(config: Config) -> str:
+    """What a film is of."""
+    return f"{config.preset or config.loss} on {data.dataset_name(config.dataset)}"
+
+
 def _frames(folder: Path, grids: Sequence[Path], options: Options) -> list[Image.Image]:
-    steps = steps_of(folder)
+    steps, of = steps_of(folder), title(workdir.read(folder).config)
     last = _opened(grids[-1])
     scale = options.scale or pictures.slide_scale(last)
     frames = []
@@ -132,7 +138,7 @@ def _frames(folder: Path, grids: Sequence[Path], options: Options) -> list[Image
             continue
         picture = pictures.enlarged(picture.convert(last.mode), scale)
         share = (i + 1) / len(grids)
-        frames.append(_captioned(picture, caption(path, steps), share) if options.captions else picture)
+        frames.append(_captioned(picture, caption(path, steps), of, share) if options.captions else picture)
     return frames
 
 
@@ -145,8 +151,8 @@ def _opened(path: Path) -> Image.Image:
         raise UserError(f"{path} cannot be read: it is no picture of a run.") from error
 
 
-def _captioned(picture: Image.Image, words: str, share: float) -> Image.Image:
-    """The picture above a line that says how far the film is, and the words."""
+def _captioned(picture: Image.Image, words: str, of: str, share: float) -> Image.Image:
+    """The picture above a line that says how far the film is, the words, and what it is `of` if there is room."""
     size = max(10, picture.width // 28)
     frame = Image.new(picture.mode, (picture.width, picture.height + 2 * size + size // 4))
     frame.paste(picture)
@@ -156,7 +162,10 @@ def _captioned(picture: Image.Image, words: str, share: float) -> Image.Image:
     draw.rectangle((0, top, picture.width - 1, top + thick - 1), fill=grey(LEFT))
     draw.rectangle((0, top, round(picture.width * share) - 1, top + thick - 1), fill=grey(DONE))
     middle = (top + thick + frame.height) / 2
-    draw.text((size // 2, middle), words, fill=grey(INK), font=ImageFont.load_default(size), anchor="lm")
+    font, edge = ImageFont.load_default(size), size // 2
+    draw.text((edge, middle), words, fill=grey(INK), font=font, anchor="lm")
+    if draw.textlength(f"{words}  {of}", font) <= frame.width - 2 * edge:
+        draw.text((frame.width - edge, middle), of, fill=grey(DONE), font=font, anchor="rm")
     return frame
 
 

@@ -51,17 +51,26 @@ def slide_scale(picture: Image.Image) -> int:
     return max(1, round(SLIDE / max(picture.size)))
 
 
+GREYS = 32  # of a GIF: no eye tells them from 256, which take twice the bytes
 FILMS = {".gif": "GIF", ".webp": "WEBP"}  # ending -> Pillow's name for what it stands for
 
 
 def write_film(path: Path, kind: str, frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> None:
-    """A film that starts over and over, as a GIF or a WebP without loss; grey frames stay exact in both.
+    """A film that starts over and over, as a WebP without loss or as a GIF, which has `GREYS` or 256 colours.
 
     frames: of one size. milliseconds: how long each is shown; a GIF knows tens of them.
     """
     exact = {"lossless": True, "method": 2} if kind == "WEBP" else {}
-    first, *rest = frames
+    first, *rest = frames if exact else map(fewer_greys, frames)
     first.save(path, kind, save_all=True, append_images=rest, duration=list(milliseconds), loop=0, **exact)
+
+
+def fewer_greys(picture: Image.Image) -> Image.Image:
+    """A grey picture in `GREYS` even ones from black to white; others as they are."""
+    if picture.mode != "L":
+        return picture
+    steps = GREYS - 1
+    return picture.point([round(round(level * steps / 255) * 255 / steps) for level in range(256)])
 
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -23,6 +23,7 @@ from gan_jax import __main__ as entry
 from gan_jax import cli, compare, config, data, duration, plugins, train, workdir
 from gan_jax.comparison.systems import systems_of
 from gan_jax.config import Config
+from gan_jax.errors import UserError
 from gan_jax.evaluation import picture
 from gan_jax.options import options_of
 
@@ -117,7 +118,7 @@ class Reader:
         self._registries = [(registry, dict(registry)) for registry in registries]
         self._makers: dict[str, Words] = {}
         for words in HERE:
-            with self._plain():
+            with self._plain(), contextlib.suppress(UserError):  # which the line's own test says
                 if folder := folder_of(words):
                     self._makers.setdefault(folder, words)
 
