@@ -66,7 +66,7 @@ def draw(found: dict[str, dict[str, Curves]], options: Options, path: Path) -> N
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6), layout="constrained")
-    grid = figure.subplots(len(SHOWN), len(found), sharex=True, sharey="row")
+    grid = figure.subplots(len(SHOWN), len(found), sharex=True, sharey="row", squeeze=False)
     steps = np.minimum(np.arange(EVERY, options.steps + EVERY, EVERY), options.steps)
     for column, (experiment, losses) in zip(grid.T, found.items(), strict=True):
         column[0].set_title(experiment, fontsize=11)

@@ -1,5 +1,6 @@
 """What the READMEs and the documentation tell a reader to type: their command lines and their Python."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ README, CHINESE, EXPERIMENTS = (
     ROOT / "experiments" / "README.md",
 )
 PAGES = (README, CHINESE, *sorted((ROOT / "docs").glob("*.md")), EXPERIMENTS)
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 Words = tuple[str, ...]  # a command line, as a shell splits it
 
@@ -37,7 +39,18 @@ def python_blocks() -> list[str]:
 
 def lines_of(page: Path) -> list[Words]:
     """The page's command lines, in its blocks and between its words, in their order; each once."""
-    return list(dict.fromkeys(words for text in _texts(page) for words in _split(text)))
+    return _lines(page.read_text())
+
+
+def lines_of_notebooks() -> list[Words]:
+    """The command lines in the texts of all notebooks, each once."""
+    cells = [cell for path in NOTEBOOKS for cell in json.loads(path.read_text())["cells"]]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    return _lines("\n\n".join(texts))
+
+
+def _lines(text: str) -> list[Words]:
+    return list(dict.fromkeys(words for line in _texts(text) for words in _split(line)))
 
 
 def all_lines() -> list[Words]:
@@ -45,9 +58,8 @@ def all_lines() -> list[Words]:
     return list(dict.fromkeys(words for page in PAGES for words in lines_of(page)))
 
 
-def _texts(page: Path) -> Iterator[str]:
-    """All that the page gives as command lines: what is in a shell's blocks, and what of the rest looks like one."""
-    text = page.read_text()
+def _texts(text: str) -> Iterator[str]:
+    """All that a page gives as command lines: what is in a shell's blocks, and what of the rest looks like one."""
     position = 0
     for block in _BLOCK.finditer(text):
         yield from _spans(text[position : block.start()])

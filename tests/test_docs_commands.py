@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import re
 import shutil
 import socketserver
@@ -16,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from pages import EXPERIMENTS, README, ROOT, Words, all_lines, blocks, called
+from pages import EXPERIMENTS, NOTEBOOKS, README, ROOT, Words, all_lines, blocks, called, lines_of_notebooks
 from PIL import Image
 
 from gan_jax import __main__ as entry
@@ -109,16 +110,27 @@ def folder_of(words: Words) -> str | None:
     return options.workdir if isinstance(options.workdir, str) else str(own_name)
 
 
+@contextlib.contextmanager
+def no_plugins_stay() -> Iterator[None]:
+    """What a plugin enters is gone again at the end: each line is a process of its own."""
+    registries = [*plugins.registries().values(), plugins.LOADED]
+    before = [dict(registry) for registry in registries]
+    try:
+        yield
+    finally:
+        for registry, entries in zip(registries, before, strict=True):
+            registry.clear()
+            registry.update(entries)
+
+
 class Reader:
     """Types lines into one shell, in a folder that has what the pages speak of, or what is made for it first."""
 
     def __init__(self, place: Path) -> None:
         self.place, self.done, self.pages = place, set[Words](), list[bytes]()
-        registries = [*plugins.registries().values(), plugins.LOADED]
-        self._registries = [(registry, dict(registry)) for registry in registries]
         self._makers: dict[str, Words] = {}
         for words in HERE:
-            with self._plain(), contextlib.suppress(UserError):  # which the line's own test says
+            with no_plugins_stay(), contextlib.suppress(UserError):  # which the line's own test says
                 if folder := folder_of(words):
                     self._makers.setdefault(folder, words)
 
@@ -131,11 +143,11 @@ class Reader:
             self._call(entry.main, words)
             return
         assert module, f"{text_of(words)}: neither runs, nor is a reason listed why it cannot"
-        with self._plain():
+        with no_plugins_stay():
             folder, options = folder_of(words), None if "--help" in args else parsed(module, args)
         for taken in self._taken(module, options):
             self._make(taken)
-        with self._plain():
+        with no_plugins_stay():
             main = code_of(module).main
             self._call(lambda: cli.run(main), (module, *less(module, args, folder)))
         for written in results(module, options, folder):
@@ -162,16 +174,6 @@ class Reader:
             makers = [words for folder, words in self._makers.items() if Path(taken).is_relative_to(folder)]
             assert makers, f"no line of the pages makes {taken}"
             self.types(makers[0])
-
-    @contextlib.contextmanager
-    def _plain(self) -> Iterator[None]:
-        """What a plugin enters is gone again at the end: each line is a process of its own."""
-        try:
-            yield
-        finally:
-            for registry, entries in self._registries:
-                registry.clear()
-                registry.update(entries)
 
     def _call(self, main: Any, words: Words) -> None:
         with pytest.MonkeyPatch.context() as patch:
@@ -292,7 +294,23 @@ def test_what_runs_elsewhere_is_allowed(words: Words) -> None:
         package, name = call[0].split(".")
         if package == "experiments":
             tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
-            assert re.search(rf"from experiments(\.| import .*\b){name}\b", tests)
+            assert re.search(
+                rf"(from experiments(\.| import .*\b)|import_module\(\"experiments\.){name}\b", tests
+            )
+
+
+def test_the_notebooks_command_lines_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they do is that of the pages' lines; their plugin is what the last notebook defines."""
+    monkeypatch.chdir(tmp_path)
+    cells = ["".join(cell["source"]) for path in NOTEBOOKS for cell in json.loads(path.read_text())["cells"]]
+    [loss] = [cell for cell in cells if '.OBJECTIVES["pearson"] = ' in cell]
+    Path("mine.py").write_text(f"import gan_jax\n\n{loss}")
+    lines = [(words, call) for words in lines_of_notebooks() if (call := called(words))]
+    assert len(lines) > 4
+    for words, (module, args) in lines:
+        with no_plugins_stay():
+            options = parsed(module, args)
+            assert module != "gan_jax.compare" or systems_of(options), text_of(words)
 
 
 def test_no_reason_is_left_of_a_line_that_is_gone() -> None:
