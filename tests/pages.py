@@ -26,6 +26,11 @@ _BETWEEN_WORDS = re.compile(
 )
 
 
+def without_blocks(page: Path) -> str:
+    """The page's text between its blocks."""
+    return _BLOCK.sub("", page.read_text())
+
+
 def blocks(page: Path, language: str) -> list[str]:
     """The page's blocks in a language, without comments, which differ between languages that people speak."""
     found = [block for name, block in _BLOCK.findall(page.read_text()) if name == language]

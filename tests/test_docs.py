@@ -3,6 +3,7 @@
 Their command lines are in `test_docs_commands`.
 """
 
+import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -13,13 +14,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from pages import CHINESE, README, ROOT, all_lines, blocks, called, lines_of, python_blocks
+from pages import (
+    CHINESE,
+    PAGES,
+    README,
+    ROOT,
+    all_lines,
+    blocks,
+    called,
+    lines_of,
+    python_blocks,
+    without_blocks,
+)
 
 import gan_jax
 from gan_jax import data, evaluation, plugins
 from gan_jax.__main__ import COMMANDS
 from gan_jax.config import PRESETS, Config
 from gan_jax.objectives import OBJECTIVES
+from gan_jax.options import options_of
 from gan_jax.parts import build
 
 SYSTEMS = (ROOT / "docs" / "systems.md").read_text()
@@ -88,6 +101,22 @@ def test_the_pages_have_commands_of_every_kind() -> None:
     )
     of_readme = {call[0] for words in lines_of(README) if (call := called(words))}
     assert of_readme > {f"gan_jax.{name}" for name in ("train", "sample", "evaluate", "compare")}
+
+
+def flags_of(module: str) -> set[str]:
+    """The options of a command's or an experiment's own dataclass."""
+    code = importlib.import_module(module)
+    code = importlib.import_module(f"{module}.__main__") if hasattr(code, "__path__") else code
+    kind = getattr(code, "Command", None) or getattr(code, "Options", None)
+    return set(options_of(kind)) if kind else set()
+
+
+def test_every_flag_between_the_words_is_one() -> None:
+    modules = {call[0] for words in all_lines() if (call := called(words))}
+    known = {"plugin", "config", "help", "xla_gpu_deterministic_ops"}.union(*map(flags_of, modules))
+    for page in PAGES:
+        flags = {flag.removeprefix("no_") for flag in re.findall(r"(?<![\w-])--(\w+)", without_blocks(page))}
+        assert flags <= known, page.name
 
 
 def test_the_pages_have_python() -> None:
