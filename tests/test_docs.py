@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kept import registries_kept
 from pages import (
     CHINESE,
     PAGES,
@@ -28,7 +29,7 @@ from pages import (
 )
 
 import gan_jax
-from gan_jax import data, evaluation, plugins
+from gan_jax import data
 from gan_jax.__main__ import COMMANDS
 from gan_jax.config import PRESETS, Config
 from gan_jax.objectives import OBJECTIVES
@@ -86,12 +87,8 @@ def test_the_reference_has_every_public_name_and_every_command() -> None:
 @pytest.fixture
 def own_registries() -> Iterator[None]:
     """What a page enters in the registries is gone again at the end."""
-    registries = [*plugins.registries().values(), evaluation.FAMILIES]
-    before = [dict(registry) for registry in registries]
-    yield
-    for registry, entries in zip(registries, before, strict=True):
-        registry.clear()
-        registry.update(entries)
+    with registries_kept():
+        yield
 
 
 def test_the_pages_have_commands_of_every_kind() -> None:
@@ -111,6 +108,7 @@ def flags_of(module: str) -> set[str]:
     return set(options_of(kind)) if kind else set()
 
 
+@pytest.mark.usefixtures("own_registries")  # an experiment that is imported enters its presets
 def test_every_flag_between_the_words_is_one() -> None:
     modules = {call[0] for words in all_lines() if (call := called(words))}
     known = {"plugin", "config", "help", "xla_gpu_deterministic_ops"}.union(*map(flags_of, modules))

@@ -17,11 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from kept import registries_kept
 from pages import EXPERIMENTS, NOTEBOOKS, README, ROOT, Words, all_lines, blocks, called, lines_of_notebooks
 from PIL import Image
 
 from gan_jax import __main__ as entry
-from gan_jax import cli, compare, config, data, duration, plugins, train, workdir
+from gan_jax import cli, compare, config, data, duration, train, workdir
 from gan_jax.comparison.systems import systems_of
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -110,19 +111,6 @@ def folder_of(words: Words) -> str | None:
     return options.workdir if isinstance(options.workdir, str) else str(own_name)
 
 
-@contextlib.contextmanager
-def no_plugins_stay() -> Iterator[None]:
-    """What a plugin enters is gone again at the end: each line is a process of its own."""
-    registries = [*plugins.registries().values(), plugins.LOADED]
-    before = [dict(registry) for registry in registries]
-    try:
-        yield
-    finally:
-        for registry, entries in zip(registries, before, strict=True):
-            registry.clear()
-            registry.update(entries)
-
-
 class Reader:
     """Types lines into one shell, in a folder that has what the pages speak of, or what is made for it first."""
 
@@ -130,7 +118,7 @@ class Reader:
         self.place, self.done, self.pages = place, set[Words](), list[bytes]()
         self._makers: dict[str, Words] = {}
         for words in HERE:
-            with no_plugins_stay(), contextlib.suppress(UserError):  # which the line's own test says
+            with registries_kept(), contextlib.suppress(UserError):  # which the line's own test says
                 if folder := folder_of(words):
                     self._makers.setdefault(folder, words)
 
@@ -143,11 +131,11 @@ class Reader:
             self._call(entry.main, words)
             return
         assert module, f"{text_of(words)}: neither runs, nor is a reason listed why it cannot"
-        with no_plugins_stay():
+        with registries_kept():
             folder, options = folder_of(words), None if "--help" in args else parsed(module, args)
         for taken in self._taken(module, options):
             self._make(taken)
-        with no_plugins_stay():
+        with registries_kept():
             main = code_of(module).main
             self._call(lambda: cli.run(main), (module, *less(module, args, folder)))
         for written in results(module, options, folder):
@@ -290,7 +278,8 @@ def test_what_runs_elsewhere_is_allowed(words: Words) -> None:
             project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
             assert extra in project["optional-dependencies"]
     elif call := called(words):
-        assert parsed(*call)
+        with registries_kept():  # nor what an experiment enters that is imported
+            assert parsed(*call)
         package, name = call[0].split(".")
         if package == "experiments":
             tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
@@ -308,7 +297,7 @@ def test_the_notebooks_command_lines_are_allowed(tmp_path: Path, monkeypatch: py
     lines = [(words, call) for words in lines_of_notebooks() if (call := called(words))]
     assert len(lines) > 4
     for words, (module, args) in lines:
-        with no_plugins_stay():
+        with registries_kept():
             options = parsed(module, args)
             assert module != "gan_jax.compare" or systems_of(options), text_of(words)
 
@@ -324,7 +313,7 @@ def test_each_experiment_of_the_pages_has_help(capsys: pytest.CaptureFixture[str
     names = set(re.findall(r"python -m (experiments\.\w+)", EXPERIMENTS.read_text()))
     assert len(names) > 5
     for name in names:
-        with pytest.raises(SystemExit) as stop:
+        with registries_kept(), pytest.raises(SystemExit) as stop:
             parsed(name, ["--help"])
         assert not stop.value.code
         assert "--" in capsys.readouterr().out

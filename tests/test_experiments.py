@@ -2,20 +2,22 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from kept import registries_kept
 from PIL import Image
 
-from experiments import stacked_mnist, vanishing
+from experiments import vanishing
 from experiments.mixtures import __main__ as mixtures
 from gan_jax import data
 
 
 @pytest.fixture(autouse=True)
-def small_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def small_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """MNIST is 140 noisy images of 8 × 8; on one device."""
     monkeypatch.chdir(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (140, 8, 8, 1), np.uint8)
@@ -23,6 +25,8 @@ def small_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(data.DATASETS, "mnist", lambda split, data_dir: (images, labels))
     [first, *_] = jax.devices()
     monkeypatch.setattr(jax, "devices", lambda: [first])
+    with registries_kept():
+        yield
 
 
 def test_while_g_stands_still_both_losses_meet_the_same_d(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +58,8 @@ def test_the_mixtures_have_a_film_a_sheet_and_a_table(monkeypatch: pytest.Monkey
 
 
 def test_stacked_mnist_counts_modes_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from experiments import stacked_mnist  # which enters presets
+
     # Judged as if by a classifier that sees every class equally often.
     monkeypatch.setattr(stacked_mnist, "seen_labels", lambda images: np.arange(26_000) % 1000)
     monkeypatch.setattr(stacked_mnist, "references", lambda options, images: REFERENCES)
