@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -23,7 +24,9 @@ from gan_jax.comparison.spread import difference, spread
 from gan_jax.comparison.systems import values_of_file
 from gan_jax.errors import UserError
 from gan_jax.evaluation import Evaluator
+from gan_jax.evaluation.named import evaluator_for
 from gan_jax.loading import load_population
+from gan_jax.metrics import manifold
 from gan_jax.parts import facts_of
 from gan_jax.state import to_arrays
 from gan_jax.storage import sha256_of_arrays
@@ -86,8 +89,16 @@ def test_a_comparison_reports_every_member_and_goes_on_after_a_stop(
         with pytest.raises(ZeroDivisionError):
             in_process(*command)
     assert (tmp_path / "c" / "cross_entropy" / "checkpoints" / "12").is_dir()
-    done = in_process(*command)
+    radii: list[np.ndarray] = []  # whose points' were computed
+    distances = manifold._distances
+    with monkeypatch.context() as patch:
+        spy = lambda a, b: (radii.append(a) if a is b else None) or distances(a, b)
+        patch.setattr(manifold, "_distances", spy)
+        done = in_process(*command)
     assert done.returncode == 0, done.stderr
+    judge: Any = evaluator_for("own.npz", num=80, families=["precision and recall", "density and coverage"])
+    of_real = sum(np.array_equal(points, judge.statistics.test.features) for points in radii)
+    assert of_real <= 2 < 6 <= len(radii)  # for k = 3 and k = 5, however many members
     results = json.loads((tmp_path / "c" / "results.json").read_text())
     assert results["systems"].keys() == {"cross_entropy", "hinge"}
     for system, found in results["systems"].items():
@@ -111,6 +122,14 @@ def test_a_comparison_reports_every_member_and_goes_on_after_a_stop(
     assert "cross_entropy − hinge: " in report
     for name in ("curves.png", "hinge/samples.png", "cross_entropy/samples.png"):
         assert (tmp_path / "c" / name).stat().st_size > 500
+
+    every = jax.devices()
+    with monkeypatch.context() as patch:
+        patch.setattr(jax, "devices", lambda: every[:1])
+        *_, single = gan_jax.fit(gan_jax.load(tmp_path / "c" / "hinge", member=1).config)
+    scores = results["systems"]["hinge"]["members"][1]["scores"]
+    for score in judge.scores(single.sample(80)):
+        assert score.value == scores[score.metric]
 
     evaluated = []
     with monkeypatch.context() as patch:

@@ -9,13 +9,12 @@ import numpy as np
 
 from gan_jax import __version__
 from gan_jax.evaluation import picture, table
+from gan_jax.evaluation.neighbours import NEIGHBOURS
 from gan_jax.evaluation.protocol import Evaluator, choose
 from gan_jax.evaluation.scores import FRECHET, Score, Seen
 from gan_jax.evaluation.subjects import JudgedFile, JudgedRun
 from gan_jax.metrics import class_histogram
 from gan_jax.storage import sha256_of_arrays
-
-NEIGHBOURS = 200  # samples whose nearest training image is looked for
 
 
 class Judged(NamedTuple):
@@ -99,16 +98,12 @@ def _neighbours(
     Samples that are nearer than real test images are have been copied.
     """
     num, columns = min(NEIGHBOURS, len(images)), picture.COLUMNS
-    part = lambda seen: Seen(seen.features[:num])
+    pixel_test, feature_test = evaluator.nearest_of_test
     rows = [picture.ImageRow("samples", images[:columns], [""] * columns)]
     medians: dict[str, Any] = {"of": num}
     for space, samples, test in (
-        (
-            "pixel",
-            evaluator.nearest_pixels(images[:num]),
-            evaluator.nearest_pixels(evaluator.test_images[:num]),
-        ),
-        ("feature", evaluator.nearest(part(seen)), evaluator.nearest(part(evaluator.statistics.test))),
+        ("pixel", evaluator.nearest_pixels(images[:num]), pixel_test),
+        ("feature", evaluator.nearest(Seen(seen.features[:num])), feature_test),
     ):
         sample_median, test_median = (float(np.median(found.distances)) for found in (samples, test))
         medians[f"{space}_distance"] = {"samples": sample_median, "test": test_median}

@@ -7,6 +7,7 @@ import numpy as np
 
 from gan_jax.errors import UserError
 
+NEIGHBOURS = 200  # samples, and test images, whose nearest training image is looked for
 BLOCK = 5000  # points compared with all queries at once
 
 

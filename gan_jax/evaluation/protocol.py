@@ -9,6 +9,7 @@ neither a test split nor a file of samples need be in random order. What concern
 computed once and kept in the user's cache folder.
 """
 
+import functools
 from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from gan_jax.errors import UserError
 from gan_jax.evaluation import neighbours
-from gan_jax.evaluation.neighbours import Nearest
+from gan_jax.evaluation.neighbours import NEIGHBOURS, Nearest
 from gan_jax.evaluation.reals import check_arrays
 from gan_jax.evaluation.scores import FAMILIES, FRECHET, Measured, Score, Seen, full_name
 from gan_jax.evaluation.statistics import RealStatistics
@@ -188,6 +189,12 @@ class Evaluator:
             network=self.network.name,
             network_sha256=self.network.sha256,
         )
+
+    @functools.cached_property
+    def nearest_of_test(self) -> tuple[Nearest, Nearest]:
+        """The train images nearest to the first `NEIGHBOURS` test images, in pixels and in feature space."""
+        seen = Seen(self.statistics.test.features[:NEIGHBOURS])
+        return self.nearest_pixels(self.test_images[:NEIGHBOURS]), self.nearest(seen)
 
     def nearest(self, seen: Seen) -> Nearest:
         """The train images nearest to those seen, among all, in feature space."""

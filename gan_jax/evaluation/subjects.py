@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from gan_jax import data, report, workdir
-from gan_jax.checkpoint import Checkpoints, Step
+from gan_jax.checkpoint import Step
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.evaluation import picture
+from gan_jax.evaluation.curves import Curves
 from gan_jax.evaluation.images_file import read_images
 from gan_jax.evaluation.protocol import Evaluator, bar
 from gan_jax.evaluation.reals import Data, Source
@@ -19,7 +20,6 @@ from gan_jax.gan import Gan
 from gan_jax.loading import load, load_population
 from gan_jax.storage import Damaged, npz_headers, opened
 
-CHECKPOINTS = 10  # of a run at most, for the curve of its scores
 PATHS = 6  # interpolations shown
 
 
@@ -31,7 +31,10 @@ def judged_runs(folder: Path, checkpoint: Step, members: Sequence[int], *, given
     record = workdir.read(folder)
     if record.alone or members:
         chosen: list[int | None] = [*dict.fromkeys(members)] or [None]
-        return [JudgedRun(folder, checkpoint=checkpoint, given=given, member=i) for i in chosen]
+        curves = Curves(folder, chosen)
+        return [
+            JudgedRun(folder, checkpoint=checkpoint, given=given, member=i, curves=curves) for i in chosen
+        ]
     population = load_population(folder, checkpoint, warn=report.warn)
     lost = np.flatnonzero(population.diverged >= 0)
     if len(lost):
@@ -42,7 +45,11 @@ def judged_runs(folder: Path, checkpoint: Step, members: Sequence[int], *, given
     if len(lost) == len(population):
         raise UserError(f"all {len(lost)} members of {folder} diverged: there is nothing to judge.")
     going = [i for i in range(len(population)) if i not in lost]
-    return [JudgedRun(folder, checkpoint=checkpoint, given=given, member=i, gan=population[i]) for i in going]
+    curves = Curves(folder, going)
+    return [
+        JudgedRun(folder, checkpoint=checkpoint, given=given, member=i, gan=population[i], curves=curves)
+        for i in going
+    ]
 
 
 class JudgedRun:
@@ -59,12 +66,16 @@ class JudgedRun:
         given: Data,
         member: int | None = None,
         gan: Gan | None = None,
+        curves: Curves | None = None,
     ) -> None:
         """Restore its generator, unless it is given. It is judged by the data `given`, or else by its own.
+
+        curves: of all the runs of the folder that are judged; by default of this one alone.
 
         Raises `UserError` where there is no generator, or no such data.
         """
         self.folder, self.member = folder, member
+        self._curves = curves or Curves(folder, [member])
         self.suffix = "" if member is None else f"-{member}"
         self.name = str(folder) if member is None else f"{folder} [{member}]"
         self.stem = folder.resolve().name + self.suffix
@@ -91,7 +102,7 @@ class JudgedRun:
 
     def images(self, num: int, seed: int) -> np.ndarray:
         """The samples that `gan_jax.sample` draws with this seed."""
-        return _drawn(self.gan, num, seed, "samples")
+        return self.gan.sample(num, seed, progress=lambda starts: bar(starts, "samples"))
 
     def labels(self, num: int) -> np.ndarray | None:
         """The classes [num] that the images were asked to be of; None for a run without labels."""
@@ -109,31 +120,8 @@ class JudgedRun:
         return images.reshape(-1, *images.shape[2:])
 
     def curve(self, evaluator: Evaluator, floor: float) -> picture.Curve:
-        """The Fréchet distance over training: out of the log, or else of the checkpoints there are.
-
-        The floor is drawn where it is that of the same features and as many images.
-        """
-        here = evaluator.name("frechet_distance")
-        name, points = _logged(self.folder / "metrics.jsonl")
-        if not points:
-            name, points = here, self._checkpoints(evaluator)
-        steps, values = [step for step, _ in points], [value for _, value in points]
-        return picture.Curve(name, steps, values, floor if name == here else None)
-
-    def _checkpoints(self, evaluator: Evaluator) -> list[tuple[int, float]]:
-        with Checkpoints(self.folder / "checkpoints") as checkpoints:
-            steps = sorted(checkpoints.steps)
-        chosen = {steps[i] for i in np.linspace(0, len(steps) - 1, CHECKPOINTS).round().astype(int)}
-        points = []
-        for step in bar(sorted(chosen), "checkpoints"):
-            try:
-                gan = load(self.folder, step, member=self.member, warn=report.warn)
-            except UserError as error:  # damaged, or deleted by a run that goes on: the others still tell
-                report.warn(f"the curve is without step {step}: {error}")
-                continue
-            images = _drawn(gan, evaluator.num, evaluator.seed, f"samples of step {step}")
-            points.append((step, evaluator.frechet(images)))
-        return points
+        """The Fréchet distance over training; see `Curves`."""
+        return self._curves.curve(self.member, evaluator, floor)
 
 
 class JudgedFile:
@@ -186,16 +174,3 @@ def _data_of(config: Config, given: Data, name: str) -> Source:
         return given.source
     # Own images that were moved are the same ones only if they are brought to the same size.
     return Source(given.dataset, given.image_size or own.image_size, given.channels or own.channels)
-
-
-def _drawn(gan: Gan, num: int, seed: int, title: str) -> np.ndarray:
-    return gan.sample(num, seed, progress=lambda starts: bar(starts, title))
-
-
-def _logged(path: Path) -> tuple[str, list[tuple[int, float]]]:
-    """The last name of the Fréchet distance in a run's log, and its value at each step that has it."""
-    rows = report.read_rows(path, 2**31)
-    names = [key for row in rows for key in row if key.split("/")[0] == "frechet_distance"]
-    if not names:
-        return "", []
-    return names[-1], [(row["step"], row[names[-1]]) for row in rows if names[-1] in row]
