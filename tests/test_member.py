@@ -16,6 +16,7 @@ import gan_jax
 from gan_jax import data, population_run
 from gan_jax.config import Config
 from gan_jax.errors import UserError
+from gan_jax.evaluation import curves
 from gan_jax.state import to_arrays
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -81,8 +82,19 @@ def test_people_judge_a_member_in_a_file_of_its_own(folder: Path, in_process: Co
     assert "run python -m gan_jax.human_eval --workdir=p --member=1 and judge some" in line
 
 
-def test_members_are_judged_each_or_those_named(folder: Path, in_process: Command, tmp_path: Path) -> None:
-    done = in_process("evaluate", "--workdir=p", "--num=20")
+def test_members_are_judged_each_or_those_named(
+    folder: Path, in_process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []  # the checkpoints of the curves
+    restored = curves.load_population
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            curves,
+            "load_population",
+            lambda path, step, **rest: read.append(step) or restored(path, step, **rest),
+        )
+        done = in_process("evaluate", "--workdir=p", "--num=80")
+    assert sorted(read) == sorted(int(path.name) for path in (folder / "checkpoints").glob("[0-9]*"))
     assert done.returncode == 0, done.stderr
     assert "warning: p is judged without members 3, which diverged" in done.stderr
     assert [name for name in ("p [0]", "p [1]", "p [2]", "p [3]") if name in done.stdout] == [
@@ -94,7 +106,7 @@ def test_members_are_judged_each_or_those_named(folder: Path, in_process: Comman
     assert found.keys() == {"evaluation-0.json", "evaluation-1.json", "evaluation-2.json"}
     assert found["evaluation-1.json"]["source"]["member"] == 1
     (tmp_path / "out").mkdir()
-    done = in_process("evaluate", "--workdir=p", "--member", "2", "--num=20", "--out=out")
+    done = in_process("evaluate", "--workdir=p", "--member", "2", "--num=80", "--out=out")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "out").glob("*.json")] == ["p-2.evaluation.json"]
     again = json.loads((tmp_path / "out" / "p-2.evaluation.json").read_text())
