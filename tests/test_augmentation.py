@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +77,9 @@ def test_the_command_trains_a_gan_of_the_same_images_and_takes_what_is_there(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["--sizes", "32", *FLAGS, "--seeds=1"]
+    made: list[Any] = []
+    learn = lambda *args, **options: made.append(train_classifier(*args, **options)) or made[-1]
+    monkeypatch.setattr(augmentation, "train_classifier", learn)
     assert augmentation.main(command) == 0
     results = json.loads((own / "a" / "augmentation.json").read_text())
     found = {(c["size"], c["seed"], c["source"]): c["accuracy"] for c in results["classifiers"]}
@@ -89,8 +93,11 @@ def test_the_command_trains_a_gan_of_the_same_images_and_takes_what_is_there(
     facts = json.loads((own / "a" / "32-0" / "gan" / "config.json").read_text())["data"]
     assert facts["sha256"] == gan_jax.storage.sha256_of_data(images[chosen], labels[chosen])
 
-    # Another seed is added to what is there: none of the old is trained again.
+    # Another seed is added to what is there: none of the old is trained again. Its three classifiers are those of
+    # the first, which saves to train them.
+    monkeypatch.setattr(augmentation, "train_classifier", lambda *args, **options: made.pop())
     assert augmentation.main([*command[:-1], "--seeds=2"]) == 0
+    assert made == []
     more = json.loads((own / "a" / "augmentation.json").read_text())["classifiers"]
     assert len(more) == 6
     assert [c for c in more if c["seed"] == 0] == results["classifiers"]
