@@ -26,9 +26,10 @@ def begin(
 
 def save_run(folder: Path, config: Config, steps: Sequence[int]) -> Path:
     """A run's folder with checkpoints of an untrained generator of MNIST's shape at these steps."""
-    _, gan = begin(config, num_images=60_000)
+    images, labels = data.load("mnist", "train")
+    _, gan = begin(config, num_images=len(images))
     folder.mkdir(parents=True)
-    write_config(folder, config, facts_of(*data.load("mnist", "train")))
+    write_config(folder, config, facts_of(images, labels))
     with Checkpoints(folder / "checkpoints", write=True) as checkpoints:
         for step in steps:
             checkpoints.save(to_arrays(gan.replace(step=gan.step + step)), step)
