@@ -309,7 +309,7 @@ def test_what_is_not_for_points_is_one_line(
 def test_a_comparison_counts_modes_and_keeps_checkpoints(in_process: Command, tmp_path: Path) -> None:
     flags = ["--dataset=ring8", "--model=toy", "--steps=6", "--seeds=3", "--num=100", "--workdir=c"]
     flags += ["--checkpoint_every=1", "--keep_every=2"]
-    done = in_process("compare", "--systems", "gan", "r3gan", *flags)
+    done = in_process("compare", "--systems", "gan", "lsgan", *flags)
     assert done.returncode == 0, done.stderr
     results = json.loads(Path("c/results.json").read_text())
     assert results["protocol"] == "METRIC/ring8-modes/100"
