@@ -22,6 +22,7 @@ from gan_jax.processes.job import Job
 from gan_jax.processes.leader import Leader
 from gan_jax.processes.links import Line
 from gan_jax.processes.tunnel import free_port
+from tests.conftest import Command
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
 RUN = ("--dataset=own.npz", "--model=mlp", "--no_spectral_norm", "--batch_size=16", "--z_dim=8")
@@ -76,12 +77,11 @@ def assert_gone(process: int, count: int, ends: Sequence[Ended]) -> None:
 
 
 def test_killed_and_stopped_in_several_processes_and_resumed_in_others_it_is_the_run_of_one(
-    folder: Path, tmp_path_factory: pytest.TempPathFactory
+    folder: Path, in_process: Command
 ) -> None:
-    whole = tmp_path_factory.mktemp("whole")
-    np.savez(whole / "own.npz", images=IMAGES)
-    [(code, _, err)] = run(whole, 1, *STEPS)
-    assert code == 0, err
+    whole = folder / "whole"
+    done = in_process("train", *RUN, *STEPS, "--workdir=whole/run", devices=4)
+    assert done.returncode == 0, done.stderr
 
     four = run(folder, 4, *STEPS, scripts={2: several.BEFORE.format(number=3, act=several.KILL)})
     assert_gone(2, 4, four)
@@ -93,15 +93,15 @@ def test_killed_and_stopped_in_several_processes_and_resumed_in_others_it_is_the
     assert_gone(0, 2, two)
     assert newest(folder)[0] < 60
 
-    [(code, out, _)] = run(folder, 1, "--steps=45")
-    assert code == 0
-    assert "resuming at step " in out
+    done = in_process("train", *RUN, "--steps=45", devices=4)
+    assert done.returncode == 0, done.stderr
+    assert "resuming at step " in done.stdout
 
-    four = run(folder, 4, *STEPS, scripts={3: several.BEFORE.format(number=1, act=several.STOP)})
-    assert [code for code, _, _ in four] == [128 + signal.SIGTERM] * 4, four
+    two = run(folder, 2, *STEPS, scripts={1: several.BEFORE.format(number=1, act=several.STOP)})
+    assert [code for code, _, _ in two] == [128 + signal.SIGTERM] * 2, two
     stopped, _ = newest(folder)
     assert 45 < stopped < 60
-    assert f"Stopped at step {stopped} of 60; rerun the same command to go on." in four[0][1]
+    assert f"Stopped at step {stopped} of 60; rerun the same command to go on." in two[0][1]
 
     last = slurm_run(folder, 2, *STEPS)
     assert [(code, err) for code, _, err in last] == [(0, "")] * 2, last
