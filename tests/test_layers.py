@@ -29,13 +29,12 @@ def test_layers_are_flaxs_with_flaxs_parameters(
         ours, theirs = LAYERS[name][0](features), LAYERS[name][1](features)
         shape = (3, channels) if name == "dense" else (3, height, width, channels)
         dtype = jnp.float64 if x64 else jnp.float32
-        x = jax.random.normal(jax.random.key(0), shape, dtype)
-        params = theirs.init(jax.random.key(1), x)
-        params = jax.tree.map(
-            lambda p: jax.random.normal(jax.random.key(p.size), p.shape, dtype) / p.size**0.5, params
-        )
-        assert jax.tree.map(jnp.shape, ours.init(jax.random.key(1), x)) == jax.tree.map(jnp.shape, params)
-        weights = jax.random.normal(jax.random.key(2), theirs.apply(params, x).shape, dtype)
+        rng = np.random.default_rng(0)  # JAX's own draws are a program for each shape, and so is `init`
+        x = rng.normal(size=shape).astype(dtype)
+        params, own = (jax.eval_shape(layer.init, jax.random.key(1), x) for layer in (theirs, ours))
+        assert jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, params)
+        params = jax.tree.map(lambda p: (rng.normal(size=p.shape) / p.size**0.5).astype(dtype), params)
+        weights = rng.normal(size=jax.eval_shape(theirs.apply, params, x).shape).astype(dtype)
 
         def outputs(layer: nn.Module) -> tuple[jax.Array, ...]:
             # The output, all first gradients, and one of second order, which the penalties take.
@@ -57,8 +56,9 @@ def test_stock_convolutions_are_the_same_as_matrix_products(
 ) -> None:
     # An accelerator's way and a CPU's, with the gradients of first and second order.
     ways = [getattr(convolutions, f"stock_{name}"), getattr(convolutions, f"{name}_as_products")]
-    x = jax.random.normal(jax.random.key(0), (3, height, width, channels))
-    kernel = jax.random.normal(jax.random.key(1), (4, 4, channels, features)) / (16 * channels) ** 0.5
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, height, width, channels)).astype(np.float32)
+    kernel = rng.normal(scale=(16 * channels) ** -0.5, size=(4, 4, channels, features)).astype(np.float32)
 
     def outputs(way):
         loss = lambda x, kernel: jnp.sum(jnp.sin(way(x, kernel)))
