@@ -68,7 +68,7 @@ def test_other_image_shapes(shape: tuple[int, int, int]) -> None:
 def test_the_discriminator_starts_with_logits_that_tell_images_apart(name: str) -> None:
     # He 2015, eq. 10: every layer keeps the size of what passes through it, at any width.
     discriminator = MODELS[name](Spec(SHAPE)).discriminator
-    images = jax.random.uniform(jax.random.key(2), (64, *SHAPE), minval=-1.0, maxval=1.0)
+    images = jax.random.uniform(jax.random.key(2), (16, *SHAPE), minval=-1.0, maxval=1.0)
     apply = lambda key: discriminator.apply(discriminator.init(key, images), images)
     logits = jax.jit(jax.vmap(apply))(jax.random.split(jax.random.key(1), 4))
     assert 0.3 < np.sqrt(np.square(logits).mean()) / np.sqrt(np.square(images).mean()) < 3.0
@@ -78,7 +78,7 @@ def test_a_sample_does_not_depend_on_the_others_drawn_with_it() -> None:
     # BatchNorm must use its running averages outside of training.
     nets = MODELS["conv_small"](Spec(SHAPE))
     variables, _ = init(nets)
-    z = jax.random.normal(jax.random.key(2), (64, 100))
+    z = jax.random.normal(jax.random.key(2), (16, 100))
     apply = jax.jit(lambda z: nets.generator.apply(variables, z))
     np.testing.assert_allclose(apply(z)[:1], apply(z.at[1:].set(5.0))[:1], atol=1e-6)
     trained = jax.jit(lambda z: nets.generator.apply(variables, z, train=True, mutable=["batch_stats"])[0])
@@ -88,7 +88,7 @@ def test_a_sample_does_not_depend_on_the_others_drawn_with_it() -> None:
 def test_running_averages_reach_the_batchs_own_moments() -> None:
     nets = MODELS["conv_small"](Spec(SHAPE))
     variables, _ = init(nets)
-    z = jax.random.normal(jax.random.key(2), (64, 100))
+    z = jax.random.normal(jax.random.key(2), (16, 100))
     train = jax.jit(lambda v: nets.generator.apply(v, z, train=True, mutable=["batch_stats"]))
     for _ in range(200):
         images, stats = train(variables)
