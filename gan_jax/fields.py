@@ -156,7 +156,7 @@ class Optimization:
         also=("lr_schedule", "lr_decay", "scheduler"),
     )
     beta1: float = option(
-        0.5, "Adam's decay of the mean gradient; RMSProp has none.", options.DECAY, role="rate", also=("b1",)
+        0.0, "Adam's decay of the mean gradient; RMSProp has none.", options.DECAY, role="rate", also=("b1",)
     )
     beta2: float = option(
         0.999,
@@ -173,7 +173,7 @@ class Optimization:
         also=("clip_grad", "max_grad_norm"),
     )
     batch_size: int = option(
-        64, "Images per update, over all devices.", options.COUNT, also=("batch", "bs", "batchsize")
+        16, "Images per update, over all devices.", options.COUNT, also=("batch", "bs", "batchsize")
     )
     epochs: int = option(
         10,
@@ -228,14 +228,14 @@ class Run:
         also=("out", "output", "output_dir", "outdir", "logdir"),
     )
     log_every: int = option(
-        100,
+        400,
         "Steps per chunk: a compiled call, a logged line, a grid of samples. At most 10,000 count.",
         options.COUNT,
         role="free",
         also=("sample_interval",),
     )
     checkpoint_every: int = option(
-        1000,
+        4000,
         "Steps between checkpoints; the newest 3 are kept.",
         options.COUNT,
         role="free",
