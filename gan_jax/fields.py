@@ -176,7 +176,7 @@ class Optimization:
         16, "Images per update, over all devices.", options.COUNT, also=("batch", "bs", "batchsize")
     )
     epochs: int = option(
-        10,
+        12,
         "Passes over the data set; the last partial batch of each is dropped.",
         options.COUNT,
         role="length",
