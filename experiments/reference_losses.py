@@ -27,7 +27,7 @@ from gan_jax.environment import environment
 from gan_jax.storage import write_atomically
 
 FILE = Path(__file__).parent.parent / "tests" / "golden" / "reference_losses.json"
-STEPS, EVERY, BATCH = 100, 10, 8
+STEPS, EVERY, BATCH = 100, 10, 4
 NAMES = ("d_loss", "g_loss")
 # The rest of an environment changes no bit of a run.
 DECISIVE = (
@@ -56,7 +56,7 @@ def one_device() -> Iterator[None]:
 
 
 def losses(preset: str) -> dict[str, list[float]]:
-    """The means over each ten steps of a preset's first 100, on MNIST in batches of 8."""
+    """The means over each ten steps of a preset's first 100, on MNIST in batches of 4."""
     config = Config(preset=preset, steps=STEPS, log_every=EVERY, batch_size=BATCH)
     with one_device():
         rows = [gan.metrics for gan in fit(config)]
