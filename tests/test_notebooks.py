@@ -24,8 +24,8 @@ SAME = {
     "bold": r"(\*\*)[^*]+\*\*",
     "rows": r"(?m)^(\||- |#+ |\d\. )",
 }
-# Decimals in texts that nothing prints: log 2, what a picture shows, a quotient, a rate of the cell that follows.
-REASONED = {"0.69", "0.6", "0.001", "0.0012", "0.0015"}
+# Decimals in texts that nothing prints: log 2, what a picture shows, a quotient, a rate or weight of the next cell.
+REASONED = {"0.69", "0.6", "0.01", "0.001", "0.0012", "0.0015"}
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
