@@ -1,6 +1,6 @@
 """`status.json` in a run's folder: how far it is and what ails it, for whoever watches it from outside.
 
-{"state": "training", "step": 1200, "total": 9370, "steps_per_s": 88.1, "seconds_left": 93, "last_checkpoint": 1000,
+{"state": "training", "step": 5200, "total": 45000, "steps_per_s": 190.0, "seconds_left": 209, "last_checkpoint": 4000,
  "problem": null, "pid": 4711, "updated": 1764288000.0}
 
 state: preparing, training, done, stopped (by a signal), diverged or failed; `problem` says what of the latter. A

@@ -57,6 +57,14 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
             parser.addoption(flag, help="needs pytest-xdist")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves the long tests to CI, which runs them as users would: compiled with all optimizations."""
+    if os.environ.get("OPTIMIZED") != "1":
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="long: OPTIMIZED=1 runs it"))
+
+
 _skipped: list[str] = []
 
 

@@ -73,6 +73,7 @@ def test_a_classifier_takes_as_many_steps_as_it_is_told() -> None:
     assert taken == list(range(7))  # of 3 an epoch
 
 
+@pytest.mark.long
 def test_the_command_trains_a_gan_of_the_same_images_and_takes_what_is_there(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,5 @@
 """A short run learns digits, as a classifier sees them: what all the other tests are for."""
 
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +17,9 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 NUM = 600
 
 
-def test_the_default_nets_learn_digits_in_400_steps(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # So many steps take twice as long without LLVM's first optimizations.
-    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"].replace("_level=0", "_level=1"))
-    done = command("train", "--loss=hinge", "--steps=400", "--batch_size=32", "--workdir=run")
+@pytest.mark.long
+def test_the_default_nets_learn_digits_in_800_steps(command: Command, tmp_path: Path) -> None:
+    done = command("train", "--loss=hinge", "--steps=800", "--workdir=run")
     assert done.returncode == 0, done.stderr
     trained = gan_jax.load(tmp_path / "run")
     untrained = gan_jax.load(save_run(tmp_path / "untrained", trained.config, [0]))
@@ -31,7 +27,7 @@ def test_the_default_nets_learn_digits_in_400_steps(
     evaluator = Evaluator(test, train, train_labels=labels, num=NUM, name="mnist")
     assert evaluator.network.name == "mnist-classifier"
     samples = trained.sample(NUM, seed=1)
-    # When this was written: 25, untrained 173, and 1.5 for real train images.
+    # When this was written: 14, untrained 173, and 1.5 for real train images.
     assert evaluator.frechet(samples) < 40 < 130 < evaluator.frechet(untrained.sample(NUM, seed=1))
     counts = np.bincount(evaluator.see(samples).labels, minlength=10)
-    assert (counts > NUM / 100).sum() >= 7  # 9 then; a collapsed generator draws one or two of the ten
+    assert (counts > NUM / 100).sum() >= 7  # 10 then; a collapsed generator draws one or two of the ten

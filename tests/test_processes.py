@@ -23,7 +23,6 @@ from gan_jax.processes.leader import Leader
 from gan_jax.processes.links import Line
 from gan_jax.processes.tunnel import free_port
 from tests.conftest import Command
-from tests.long import long
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
 RUN = ("--dataset=own.npz", "--model=mlp", "--no_spectral_norm", "--batch_size=16", "--z_dim=8")
@@ -77,7 +76,7 @@ def assert_gone(process: int, count: int, ends: Sequence[Ended]) -> None:
             assert err.count("\n") == 1
 
 
-@long
+@pytest.mark.long
 def test_killed_and_stopped_in_several_processes_and_resumed_in_others_it_is_the_run_of_one(
     folder: Path, in_process: Command
 ) -> None:

@@ -129,6 +129,7 @@ def test_a_thousand_classes_do_not_make_a_grid_of_a_thousand_rows(train: Split) 
     assert generate.grid_size(Parts()) == 64  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_a_conditional_run_is_trained_drawn_and_judged(
     in_process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

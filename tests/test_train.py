@@ -21,7 +21,6 @@ from gan_jax.errors import UserError
 from gan_jax.loading import load
 from gan_jax.objectives import OBJECTIVES
 from tests.conftest import alone, few_of_mnist
-from tests.long import long
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Refuse = Callable[..., None]
@@ -390,7 +389,7 @@ CONDITIONAL = (
 )
 
 
-@long
+@pytest.mark.long
 def test_a_conditional_convolutional_run_resumes_to_the_bit_and_draws_classes_on_demand(
     in_process: Command, refuse: Refuse, tmp_path: Path
 ) -> None:
