@@ -143,12 +143,20 @@ class Checkpoints:
         raise UserError(f"{problem}: try again, or give the trainer a higher --checkpoint_every.")
 
     def set_aside_after(self, step: int) -> None:
-        """Move the checkpoints later than `step`, damaged ones, to `damaged/` beside the folder."""
+        """Move the checkpoints later than `step`, damaged ones, to `damaged/` beside the folder.
+
+        Raises `UserError` if that is a file.
+        """
         aside = self._directory.parent / "damaged"
         if later := [s for s in self.steps if s > step]:
             self.wait()
-            for number in later:
+            try:
                 aside.mkdir(exist_ok=True)
+            except FileExistsError:
+                raise UserError(
+                    f"{aside} is a file, and damaged checkpoints must go to a folder there: move it."
+                ) from None
+            for number in later:
                 shutil.rmtree(aside / str(number), ignore_errors=True)
                 self.path(number).rename(aside / str(number))
 

@@ -258,6 +258,14 @@ def test_any_damage_falls_back_to_the_one_before_or_does_no_harm(
     assert logging.getLogger().filters == filters
 
 
+def test_a_file_in_place_of_the_folder_for_damaged_ones_is_said(copy: Path) -> None:
+    (copy.parent / "damaged").write_text("a user's own")
+    with Checkpoints(copy, write=True) as writer:
+        with pytest.raises(UserError, match=r"damaged is a file, .* move it"):
+            writer.set_aside_after(2)
+        assert writer.steps == [1, 2, 3]
+
+
 def test_a_flipped_bit_in_an_older_ones_metadata_is_that_ones_alone(copy: Path) -> None:
     metadata = copy / "1" / "_CHECKPOINT_METADATA"
     metadata.write_text(
