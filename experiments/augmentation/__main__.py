@@ -32,7 +32,7 @@ from gan_jax.train_classifier import accuracy, train_classifier
 
 BATCH_SIZE = 64  # of the classifiers
 SHOWN = 2  # samples of each class in the figure
-# Beside the default: it was this when the table was made.
+# The default system as it was when the table was made.
 DEFAULT = "the default system in batches of 64 and with beta1=0.5"
 SYSTEM: dict[str, Any] = {"batch_size": 64, "beta1": 0.5}
 

@@ -62,14 +62,10 @@ class Curves:
         return points
 
     def _gans(self, step: int) -> dict[int | None, Gan]:
-        found: dict[int | None, Gan] = {}
         if None in self._members:
             return {None: load(self._folder, step, warn=report.warn)}
         population = load_population(self._folder, step, warn=report.warn)
-        for member in self._members:
-            assert member is not None
-            found[member] = population[member]
-        return found
+        return {member: population[member] for member in self._members if member is not None}
 
 
 def _logged(path: Path) -> tuple[str, Points]:
