@@ -1,11 +1,13 @@
 """What the READMEs and the documentation tell a reader to type: their command lines and their Python."""
 
+import importlib
 import json
 import re
 import shlex
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 README, CHINESE, EXPERIMENTS = (
@@ -104,3 +106,9 @@ def called(words: Words) -> tuple[str, tuple[str, ...]] | None:
         if word == "-m" and words[i + 1].split(".")[0] in ("gan_jax", "experiments"):
             return words[i + 1], words[i + 2 :]
     return None
+
+
+def code_of(module: str) -> Any:
+    """What `python -m` runs."""
+    found = importlib.import_module(module)
+    return importlib.import_module(f"{module}.__main__") if hasattr(found, "__path__") else found

@@ -98,7 +98,7 @@ def test_a_comparison_reports_every_member_and_goes_on_after_a_stop(
     assert done.returncode == 0, done.stderr
     judge: Any = evaluator_for("own.npz", num=80, families=["precision and recall", "density and coverage"])
     of_real = sum(np.array_equal(points, judge.statistics.test.features) for points in radii)
-    assert of_real <= 2 < 6 <= len(radii)  # for k = 3 and k = 5, however many members
+    assert 1 <= of_real <= 2 < 6 <= len(radii)  # for k = 3 and k = 5, however many members
     results = json.loads((tmp_path / "c" / "results.json").read_text())
     assert results["systems"].keys() == {"cross_entropy", "hinge"}
     for system, found in results["systems"].items():

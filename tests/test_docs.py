@@ -3,7 +3,6 @@
 Their command lines are in `test_docs_commands`.
 """
 
-import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from pages import (
     all_lines,
     blocks,
     called,
+    code_of,
     lines_of,
     python_blocks,
     without_blocks,
@@ -102,8 +102,7 @@ def test_the_pages_have_commands_of_every_kind() -> None:
 
 def flags_of(module: str) -> set[str]:
     """The options of a command's or an experiment's own dataclass."""
-    code = importlib.import_module(module)
-    code = importlib.import_module(f"{module}.__main__") if hasattr(code, "__path__") else code
+    code = code_of(module)
     kind = getattr(code, "Command", None) or getattr(code, "Options", None)
     return set(options_of(kind)) if kind else set()
 

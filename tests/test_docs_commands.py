@@ -18,7 +18,18 @@ import jax
 import numpy as np
 import pytest
 from kept import registries_kept
-from pages import EXPERIMENTS, NOTEBOOKS, README, ROOT, Words, all_lines, blocks, called, lines_of_notebooks
+from pages import (
+    EXPERIMENTS,
+    NOTEBOOKS,
+    README,
+    ROOT,
+    Words,
+    all_lines,
+    blocks,
+    called,
+    code_of,
+    lines_of_notebooks,
+)
 from PIL import Image
 
 from gan_jax import __main__ as entry
@@ -75,12 +86,6 @@ def why_elsewhere(words: Words) -> str | None:
 LINES = list(dict.fromkeys(tuple(OWN_WORDS.get(word, word) for word in words) for words in all_lines()))
 HERE = [words for words in LINES if not why_elsewhere(words)]
 NOT_HERE = [words for words in LINES if why_elsewhere(words)]
-
-
-def code_of(module: str) -> Any:
-    """What `python -m` runs."""
-    found = importlib.import_module(module)
-    return importlib.import_module(f"{module}.__main__") if hasattr(found, "__path__") else found
 
 
 def parsed(module: str, args: Sequence[str]) -> Any:

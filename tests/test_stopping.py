@@ -136,6 +136,15 @@ def test_a_reader_that_goes_away_costs_nothing_and_it_is_said(tmp_path: Path) ->
     assert (tmp_path / "run" / "samples.png").exists()
 
 
+def test_where_it_can_be_said_to_nobody_it_costs_nothing_either(tmp_path: Path) -> None:
+    process = start((*TRAIN, "--help"), tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait(timeout=120) == 0
+
+
 def test_a_full_disk_under_the_log_costs_nothing_though_it_can_be_said_to_nobody(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         process = start(QUICK, tmp_path, stdout=full)
@@ -168,9 +177,10 @@ def test_a_signal_after_the_last_step_lets_the_files_be_finished(
     assert "Done" in out
 
 
-def test_nor_does_a_full_disk_where_it_is_to_be_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [QUICK, (*TRAIN, "--help")])
+def test_a_full_disk_under_the_log_costs_nothing(command: tuple[str, ...], tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
-        assert start((*TRAIN, "--help"), tmp_path, stdout=full, stderr=full).wait(timeout=120) == 0
+        assert start(command, tmp_path, stdout=full, stderr=full).wait(timeout=120) == 0
 
 
 def test_closed_streams_cost_nothing(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_settings_are_chosen_by_images_that_no_gan_sees() -> None:
 def test_the_command_searches_trains_the_best_anew_and_takes_what_is_there(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["--systems", "wgan", *FLAGS, "--out=out"]
+    command = ["--systems", "ns_gan", "wgan", *FLAGS, "--out=out"]
     assert study.main(command) == 0
     found = json.loads((own / "out" / "study.json").read_text())
     assert found["protocol"]["num_train"] == 417  # of 700 the test split is 200, and 83 are for choosing
