@@ -23,8 +23,8 @@ from gan_jax.storage import expanded, write_atomically
 # Of each system: what it is, and the steps of a chunk, enough of them for a second or two.
 SYSTEMS: dict[str, tuple[dict[str, Any], int]] = {
     "mlp (`--preset=gan`)": ({"preset": "gan", "batch_size": 64}, 100),
-    "conv_small (`--preset=hinge`)": ({"preset": "hinge"}, 20),
-    "conv_small (`--preset=r3gan`)": ({"preset": "r3gan"}, 10),
+    "conv_small (`--preset=hinge`)": ({"preset": "hinge", "batch_size": 64}, 20),
+    "conv_small (`--preset=r3gan`)": ({"preset": "r3gan", "batch_size": 64}, 10),
 }
 
 

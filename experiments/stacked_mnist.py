@@ -37,16 +37,36 @@ SAMPLE_SEED = 0  # of the samples that are reported; the best system was chosen 
 PER_SYSTEM = 16  # samples in the picture
 DRAWS = 100  # of the uniform sampler
 
+# The papers' rates, and batches of 64, for all.
+PAPERS: dict[str, Any] = {
+    "model": "conv_small",
+    "g_learning_rate": 2e-4,
+    "d_learning_rate": 2e-4,
+    "beta1": 0.5,
+    "batch_size": 64,
+}
 # What each system is, besides --steps. Those with _conv are the presets whose own nets are mlp.
 SYSTEMS: dict[str, dict[str, Any]] = {
-    "tutorial": {"preset": "gan"},  # mlp
-    **{
-        name: {"preset": name}
-        for name in ("gan_conv", "lsgan", "wgan_conv", "wgan_gp", "dragan", "hinge", "r3gan")
+    "gan_conv": {**PAPERS, "loss": "cross_entropy", "spectral_norm": False},
+    "lsgan": {**PAPERS, "preset": "lsgan", "spectral_norm": False},
+    "wgan_conv": {**PAPERS, "preset": "wgan_conv", "g_learning_rate": 5e-4, "d_learning_rate": 5e-4},
+    "wgan_gp": {
+        **PAPERS,
+        "preset": "wgan_gp",
+        "beta1": 0.0,
+        "g_learning_rate": 1e-4,
+        "d_learning_rate": 1e-4,
     },
-    **{f"{name}, pack 2": {"preset": name, "pack": 2} for name in ("gan_conv", "wgan_gp", "hinge", "r3gan")},
+    "dragan": {**PAPERS, "preset": "dragan"},
+    "hinge": {**PAPERS, "preset": "hinge", "beta1": 0.0, "beta2": 0.9},
+    "r3gan": {**PAPERS, "preset": "r3gan", "beta1": 0.0},
+}
+SYSTEMS = {
+    "tutorial": {"preset": "gan"},  # mlp
+    **SYSTEMS,
+    **{f"{name}, pack 2": {**SYSTEMS[name], "pack": 2} for name in ("gan_conv", "wgan_gp", "hinge", "r3gan")},
     "best": {
-        "preset": "r3gan",
+        **SYSTEMS["r3gan"],
         "g_learning_rate": 2e-3,
         "d_learning_rate": 1e-3,
         "penalty_weight": 0.3,

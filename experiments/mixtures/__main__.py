@@ -32,9 +32,9 @@ COMMON: dict[str, Any] = {
 SYSTEMS: dict[str, dict[str, Any]] = {
     "gan, minimax": {"preset": "gan", "loss": "minimax"},
     "gan, non-saturating": {"preset": "gan"},
-    "lsgan": {"preset": "lsgan"},
+    "lsgan": {"preset": "lsgan", "spectral_norm": False, "beta1": 0.5},
     "wgan_gp": {"preset": "wgan_gp", "penalty_weight": 0.1},  # Gulrajani 2017's program for toy data
-    "hinge": {"preset": "hinge"},
+    "hinge": {"preset": "hinge", "beta2": 0.9},
     "r3gan": {"preset": "r3gan"},
 }
 DATASETS = ("ring8", "grid25")
