@@ -8,8 +8,8 @@ Two presets have the nets `mlp`, and settings that suit no others. Here they are
 
 from gan_jax import PRESETS, Config
 
-# The tutorial's loss in the default system, and nothing that keeps D in bounds.
-PRESETS["gan_conv"] = Config(loss="cross_entropy", spectral_norm=False)
+# The tutorial's loss in the default system. Without its spectral norm the classes become uneven.
+PRESETS["gan_conv"] = Config(loss="cross_entropy")
 # Clipping at 0.01 was made for a critic with BatchNorm, and leaves these nets grey.
 PRESETS["wgan_conv"] = Config(
     preset="wgan", model="conv_small", clip=0.03, g_learning_rate=5e-4, d_learning_rate=5e-4
