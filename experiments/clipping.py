@@ -3,8 +3,9 @@
     python -m experiments.clipping
 
 The same nets, loss, optimizer and rates for all; only what holds the critic back differs. An optimal critic under a
-Lipschitz bound K has a gradient of norm K almost everywhere between real and generated images (Gulrajani 2017,
-proposition 1), so the spread of these norms around their mean is 0 for it. Writes clipping.png and clipping.md to
+Lipschitz bound K has a gradient of norm K almost everywhere between real and generated images, and it points from the
+one to the other (Gulrajani 2017, proposition 1). A linear critic has such norms too, but one direction for all images:
+the cosine of two images' gradients tells them apart. Writes clipping.png and clipping.md to
 experiments/results/. Expect a quarter of an hour on two quiet cores.
 """
 
@@ -43,11 +44,15 @@ class Options:
 
 
 class Critic(NamedTuple):
-    """A trained critic: its kernels' entries, ‖∇D‖ [NUM] between real and generated images, and G's samples."""
+    """A trained critic: its kernels' entries, ∇D between real and generated images, and G's samples.
+
+    norms: ‖∇D‖ [NUM]. cosine: the mean over all pairs of these gradients, 1 for a linear critic.
+    """
 
     clip: float | None
     weights: np.ndarray
     norms: np.ndarray
+    cosine: float
     frechet: float
     samples: np.ndarray
 
@@ -83,15 +88,23 @@ def seen(gan: Gan, images: np.ndarray, judge: Evaluator) -> Critic:
     drawn = gan.sample(judge.num, seed=0)
     share = jax.random.uniform(jax.random.key(0), (NUM, 1, 1, 1))
     between = share * data.to_float(images[:NUM]) + (1 - share) * data.to_float(drawn[:NUM])
-    gradients = jax.grad(lambda x: jnp.sum(gan.discriminate(x)))(between)
+    gradients = np.asarray(jax.grad(lambda x: jnp.sum(gan.discriminate(x)))(between)).reshape(NUM, -1)
+    norms = np.linalg.norm(gradients, axis=1)
     kernels = [np.ravel(x) for x in jax.tree.leaves(gan.state.d_params) if x.ndim > 1]
     return Critic(
         gan.config.clip or None,
         np.concatenate(kernels),
-        np.asarray(jnp.sqrt(jnp.sum(gradients**2, (1, 2, 3)))),
+        norms,
+        mean_cosine(gradients / norms[:, None]),
         judge.frechet(drawn),
         drawn[:SAMPLES],
     )
+
+
+def mean_cosine(units: np.ndarray) -> float:
+    """The mean cosine of two of these vectors of length 1, [N, D], over all pairs."""
+    count = len(units)
+    return float((np.sum(np.sum(units, 0) ** 2) - count) / (count * (count - 1)))
 
 
 def table(critics: dict[str, Critic], options: Options) -> str:
@@ -100,15 +113,17 @@ def table(critics: dict[str, Critic], options: Options) -> str:
         f"# WGAN's critic, clipped and penalised, after {options.steps:,} steps",
         "",
         "Norms are those of the critic's gradient at points between real and generated images, and the spread is their "
-        "standard deviation over their mean.",
+        "standard deviation over their mean. The cosine is that of two points' gradients, over all pairs: 1 for a "
+        "linear critic.",
         "",
-        "| critic | share of weights at the bound | mean norm | spread of the norms | Fréchet distance |",
-        "|---|---|---|---|---|",
+        "| critic | share of weights at the bound | mean norm | spread of the norms | mean cosine | Fréchet distance |",
+        "|---|---|---|---|---|---|",
     ]
     for name, critic in critics.items():
         held = "" if critic.at_bound is None else f"{critic.at_bound:.0%}"
         lines.append(
-            f"| {name} | {held} | {critic.norms.mean():.3g} | {critic.spread:.2f} | {critic.frechet:.2f} |"
+            f"| {name} | {held} | {critic.norms.mean():.3g} | {critic.spread:.2f} | {critic.cosine:.2f} "
+            f"| {critic.frechet:.2f} |"
         )
     return "\n".join([*lines, ""])
 

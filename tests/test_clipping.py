@@ -42,17 +42,29 @@ def test_norms_are_the_steepest_slopes_and_weights_those_of_the_kernels(
     assert slopes.max() > 0.02 * found.norms.max()
 
 
+def test_the_cosine_is_the_mean_over_all_pairs(
+    critic: tuple[gan_jax.Gan, clipping.Critic, np.ndarray],
+) -> None:
+    units = np.random.default_rng(0).normal(size=(5, 3))
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    pairs = [units[i] @ units[j] for i in range(5) for j in range(5) if i != j]
+    assert clipping.mean_cosine(units) == pytest.approx(np.mean(pairs))
+    assert clipping.mean_cosine(np.tile(units[:1], (4, 1))) == pytest.approx(1)  # of a linear critic
+    _, found, _ = critic
+    assert -1 / (clipping.NUM - 1) <= found.cosine <= 1
+
+
 def test_the_table_and_the_picture_say_what_was_seen(tmp_path: Path) -> None:
     samples = np.zeros((clipping.SAMPLES, 28, 28, 1), np.uint8)
     weights = np.array([-0.01, 0.01, 0.00995, 0.0, 0.005])
-    clipped = clipping.Critic(0.01, weights, np.array([1.0, 3.0]), 12.345, samples)
-    free = clipping.Critic(None, weights, np.array([2.0, 2.0]), 1.5, samples)
+    clipped = clipping.Critic(0.01, weights, np.array([1.0, 3.0]), 0.981, 12.345, samples)
+    free = clipping.Critic(None, weights, np.array([2.0, 2.0]), 0.25, 1.5, samples)
     critics = {"clipped at 0.01": clipped, "gradient penalty": free}
     options = clipping.Options(steps=1500)
     text = clipping.table(critics, options)
     assert "after 1,500 steps" in text
-    assert "| clipped at 0.01 | 60% | 2 | 0.50 | 12.35 |" in text
-    assert "| gradient penalty |  | 2 | 0.00 | 1.50 |" in text
+    assert "| clipped at 0.01 | 60% | 2 | 0.50 | 0.98 | 12.35 |" in text
+    assert "| gradient penalty |  | 2 | 0.00 | 0.25 | 1.50 |" in text
     clipping.draw(critics, options, tmp_path / "clipping.png")
     assert (tmp_path / "clipping.png").read_bytes().startswith(b"\x89PNG")
 

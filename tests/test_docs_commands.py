@@ -42,7 +42,7 @@ from gan_jax.options import options_of
 
 SIZE, NUM = 8, 100  # of the images that all of it runs on
 # The words that a reader puts something else for, and what this test puts.
-OWN_WORDS = {"--preset=NAME": "--preset=hinge", "--data_dir=FOLDER_OF_FASHION_MNIST": "--data_dir=fashion"}
+OWN_WORDS = {"--data_dir=FOLDER_OF_FASHION_MNIST": "--data_dir=fashion"}
 # What a reader has already, by the line that makes the like.
 OWN_FILES = {
     "runs/a": "runs/mnist-hinge",
