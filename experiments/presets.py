@@ -1,9 +1,10 @@
 """The systems of the literature on the same nets: a plugin for the comparison that README.md shows.
 
     python -m gan_jax.compare --plugin=experiments/presets.py --seeds=3 --workdir=runs/presets \
-        --systems hinge r3gan lsgan dragan gan_conv wgan_gp
+        --systems hinge dragan lsgan gan_conv wgan_gp
 
-Two presets have the nets `mlp`, and settings that suit no others. Here they are with `conv_small`.
+The presets `gan` and `wgan` have the nets `mlp`. Here the loss of `gan` is in the default system, and `wgan` is on
+`conv_small`, with rates and a clip that suit it.
 """
 
 from gan_jax import PRESETS, Config

@@ -59,7 +59,7 @@ def _defaults(preset: Any) -> dict[str, Any]:
 
 
 # What makes each system: its objective, and what keeps D in bounds. All else is Config's default, which was chosen by
-# score (see experiments/README.md), but where a system says otherwise.
+# score (see experiments/README.md). A system that needs other values says so.
 _SYSTEMS: dict[str, dict[str, Any]] = {
     # The tutorial's program, number for number.
     "gan": {
@@ -106,7 +106,7 @@ _SYSTEMS: dict[str, dict[str, Any]] = {
     "dragan": {"loss": "cross_entropy", "spectral_norm": False, "penalty": ("dragan",)},
     # Miyato 2018: the default.
     "hinge": {"loss": "hinge"},
-    # Huang 2024. With the default's batches and rates its samples of MNIST are worse.
+    # Huang 2024. In the default's batches, and at its rates, it is worse on MNIST.
     "r3gan": {
         "loss": "relativistic",
         "spectral_norm": False,

@@ -1,7 +1,7 @@
 """Train a GAN.
 
     python -m gan_jax.train --loss=hinge
-    python -m gan_jax.train --preset=wgan_gp --epochs=20 --workdir=runs/my-run
+    python -m gan_jax.train --preset=wgan_gp --epochs=10 --workdir=runs/my-run
 
 Rerun the same command to resume. Expect recognisable digits of all ten classes in a few minutes on two
 cores; `python -m gan_jax.train --help` lists the options. This file only wires the others together: `fit` trains,

@@ -253,7 +253,7 @@ def test_results_that_cannot_be_read_name_no_system_and_are_not_waited_for(tmp_p
         (["--systems", "minimax", "--loss=hinge"], "both name the loss: leave --loss out"),
         (
             ["--systems", "hinge", "--time=5m"],
-            "--time is not for a comparison: its systems train for equally",
+            "--time is not for a comparison: its systems train for so many steps",
         ),
         (["--systems", "hinge", "--num-processes=2"], "spread over machines by --ray"),
         (["--systems", "hinge", "--eval_every=1"], "all members are scored at their end"),

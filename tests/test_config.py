@@ -18,7 +18,7 @@ from gan_jax.options import options_of
 from gan_jax.parts import Facts
 from gan_jax.workdir import path_of
 
-# REFERENCE: what makes a system in its paper, and the tutorial's and WGAN's settings.
+# What each system says beside the default. Losses, penalties and D's updates are the papers' (REFERENCE).
 EXPECTED = {
     "gan": {
         "loss": "cross_entropy",
@@ -67,7 +67,11 @@ def test_presets_are_the_default_but_for_what_makes_them(name: str) -> None:
     differing = {key for key, value in vars(found).items() if value != getattr(Config(), key)}
     assert {key: getattr(found, key) for key in own} == own
     assert differing <= own.keys() | CHUNKS
-    assert bool(differing & CHUNKS) == (name in ("gan", "wgan", "r3gan"))
+    chunk = (100, 1000) if name in ("gan", "wgan", "r3gan") else (400, 4000)
+    assert (found.log_every, found.checkpoint_every) == chunk
+    plain = Config()
+    nets = (plain.model, plain.optimizer, plain.ema, plain.z_dim, plain.z_distribution)
+    assert nets == ("conv_small", "adam", 0.999, 100, "normal")
 
 
 def test_the_contracts_flags_on_their_own_and_over_a_preset() -> None:

@@ -40,7 +40,7 @@ SYSTEMS = (ROOT / "docs" / "systems.md").read_text()
 
 
 def short(number: float) -> str:
-    return {0.001: "1e-3", 0.0002: "2e-4"}.get(number, f"{number:g}".replace("e-0", "e-"))
+    return {0.001: "1e-3", 0.0002: "2e-4", 0.0001: "1e-4"}.get(number, f"{number:g}".replace("e-0", "e-"))
 
 
 def updates(preset: Config) -> str:

@@ -58,7 +58,7 @@ def test_the_mixtures_have_a_film_a_sheet_and_a_table(monkeypatch: pytest.Monkey
 
 
 def test_stacked_mnist_counts_modes_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments import stacked_mnist  # which enters presets
+    from experiments import stacked_mnist
 
     # Judged as if by a classifier that sees every class equally often.
     monkeypatch.setattr(stacked_mnist, "seen_labels", lambda images: np.arange(26_000) % 1000)

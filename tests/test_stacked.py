@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gan_jax import data, generate
+from gan_jax.config import to_json
 from gan_jax.data.stacked import COUNTS, stacked
 from gan_jax.evaluation import Evaluator
 from gan_jax.features import classifier
@@ -157,3 +158,18 @@ def test_a_conditional_run_is_trained_drawn_and_judged(
     assert not [name for name in scores if name.startswith("class")]
     assert report["label_accuracy"]["test"] > 0.9
     assert "modes" in done.stdout
+
+
+def test_the_experiments_systems_are_those_of_its_committed_results() -> None:
+    from experiments.stacked_mnist import SYSTEMS, config_of
+
+    found = json.loads((Path(__file__).parent.parent / "experiments/results/stacked_mnist.json").read_text())
+    # How often a run writes, an unused length, a name, and what there was not yet: none changes a result.
+    free = {"log_every", "checkpoint_every", "epochs", "preset", "augment"}
+    assert found["systems"].keys() == SYSTEMS.keys()
+    for name, members in found["systems"].items():
+        recorded = members[0]["config"]
+        now = json.loads(json.dumps(to_json(config_of(name, recorded["seed"], recorded["steps"]))))
+        assert {k: v for k, v in now.items() if k not in free} == {
+            k: v for k, v in recorded.items() if k not in free
+        }

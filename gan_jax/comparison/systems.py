@@ -21,7 +21,7 @@ from gan_jax.workdir import worded
 FOREIGN = {
     **dict.fromkeys(
         options_of(Length),
-        "its systems train for equally many steps, however long each takes. Give --steps or --epochs; "
+        "its systems train for so many steps or epochs, however long each takes. Give --steps or --epochs; "
         "`gan_jax.train --time` says how many steps a system makes in a time.",
     ),
     **dict.fromkeys(options_of(Processes), "its members are spread over machines by --ray."),
