@@ -24,7 +24,7 @@ from gan_jax.storage import expanded, write_atomically
 SYSTEMS: dict[str, tuple[dict[str, Any], int]] = {
     "mlp (`--preset=gan`)": ({"preset": "gan", "batch_size": 64}, 100),
     "conv_small (`--preset=hinge`)": ({"preset": "hinge", "batch_size": 64}, 20),
-    "conv_small (`--preset=r3gan`)": ({"preset": "r3gan", "batch_size": 64}, 10),
+    "conv_small (`--preset=r3gan`)": ({"preset": "r3gan"}, 10),
 }
 
 
