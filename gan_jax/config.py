@@ -33,6 +33,10 @@ class Config(System, Nets, Optimization, Run):
             raise UserError(
                 "--penalty_weight has nothing to weigh: name a --penalty as well, or leave it out."
             )
+        if self.penalty_every > 1 and not self.penalty:
+            raise UserError(
+                f"--penalty_every={self.penalty_every} has no penalty to leave out: name a --penalty, or give 1."
+            )
         if self.batch_size % self.pack:
             raise UserError(
                 f"--batch_size={self.batch_size} does not divide by --pack={self.pack}: give a multiple of {self.pack}."

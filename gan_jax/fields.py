@@ -57,6 +57,12 @@ class System:
         role="rate",
         also=("lambda", "gp_weight", "lambda_gp"),
     )
+    penalty_every: int = option(
+        1,
+        "Only each Nth step has the penalties, N times as strong: the same on average, and N times as cheap.",
+        options.SMALL_COUNT,
+        also=("lazy", "lazy_regularization", "d_reg_interval", "reg_interval", "d_reg_every"),
+    )
     spectral_norm: bool = option(
         True, "Divide every kernel of D by its largest singular value.", options.FLAG
     )
@@ -150,8 +156,9 @@ class Optimization:
     )
     schedule: str = option(
         "constant",
-        "Both learning rates over the run's length: constant, or falling to 0 along half a cosine wave or a line. With "
-        "r3gan they fall to 1/4, the penalties' weights to 1/10, and 1 - beta2 from 10 times its value.",
+        "Both learning rates over the run's length: constant, or falling to 0 along half a cosine wave, along a line, "
+        "or in the last quarter alone (cooldown). With r3gan they fall to 1/4, the penalties' weights to 1/10, and "
+        "1 - beta2 from 10 times its value.",
         choice("schedule", SCHEDULES),
         also=("lr_schedule", "lr_decay", "scheduler"),
     )

@@ -61,6 +61,11 @@ def linear(share: Array) -> Array:
     return 1.0 - share
 
 
+def cooldown(share: Array) -> Array:
+    """1, and over the last quarter a straight line to 0."""
+    return jnp.minimum(1.0, 4.0 * (1.0 - share))
+
+
 def _falling(start: float, end: float) -> Factor:
     """From `start` to `end` along half a cosine wave."""
     return lambda share: end + (start - end) * cosine(share)
@@ -75,6 +80,7 @@ SCHEDULES: dict[str, Factor | Schedule | None] = {
     "constant": None,
     "cosine": cosine,
     "linear": linear,
+    "cooldown": cooldown,
     "r3gan": R3GAN,
 }
 

@@ -84,7 +84,8 @@ def _check_points(points: np.ndarray) -> None:
 class Parts:
     """A GAN's nets, objective, penalties and optimizer, and the sizes that its step is compiled for.
 
-    augmentations: what each image goes through before D sees it. image_shape: [H, W, C], or [2] of points.
+    penalty_every: how many steps there are for one that has the penalties. augmentations: what each image goes through
+    before D sees it. image_shape: [H, W, C], or [2] of points.
     num_classes: of a conditional GAN's labels, None for others. pack: how many images D takes as one. ema, clip,
     grad_clip: whether there are averaged weights, and clipping of weights or gradients; how much is in the state.
     log_gradients: whether the gradients' norms are among the metrics.
@@ -95,6 +96,7 @@ class Parts:
     discriminator: nn.Module
     objective: Objective
     penalties: tuple[tuple[str, Penalty], ...]
+    penalty_every: int
     augmentations: tuple[tuple[str, Augmentation], ...]
     optimizer: Optimizer
     schedule: Schedule
@@ -161,6 +163,7 @@ def build(
         discriminator=nets.discriminator,
         objective=OBJECTIVES[config.loss],
         penalties=tuple((name, PENALTIES[name]) for name in config.penalty),
+        penalty_every=config.penalty_every,
         augmentations=tuple((name, AUGMENTATIONS[name]) for name in config.augment),
         optimizer=OPTIMIZERS[config.optimizer],
         schedule=schedule_of(config.schedule),

@@ -106,9 +106,7 @@ def make_d_loss(parts: Parts) -> Callable[..., tuple[Array, Any]]:
         real_score, fake_score = parts.objective.score(real_logits, fake_logits)
         metrics = {"d_loss": loss, "real_score": real_score, "fake_score": fake_score}
         d_apply = _frozen(parts.discriminator, params, stats, labels)
-        for i, (name, penalty) in enumerate(parts.penalties):
-            penalty_key = jax.random.fold_in(key, i)
-            value = penalties.apply(penalty, d_apply, real, fake, penalty_key, parts.axis)
+        for name, value in _penalties(parts, state, d_apply, real, fake, key).items():
             metrics[f"{name}_penalty"] = value
             weight = state.hyperparams[f"{name}_weight"]
             if parts.schedule.penalties is not None:
@@ -117,6 +115,27 @@ def make_d_loss(parts: Parts) -> Callable[..., tuple[Array, Any]]:
         return loss, (metrics, stats)
 
     return d_loss
+
+
+def _penalties(
+    parts: Parts, state: GanState, d_apply: Callable[[Array], Array], real: Array, fake: Array, key: Array
+) -> Metrics:
+    """The penalties' values by name. Where only every Nth step has them they are N times as large there, and else 0:
+    on average the same, and as logged (Karras 2020, §2.2)."""  # fmt: skip
+
+    def values() -> Metrics:
+        keys = [jax.random.fold_in(key, i) for i in range(len(parts.penalties))]
+        return {
+            name: penalties.apply(penalty, d_apply, real, fake, key, parts.axis)
+            for (name, penalty), key in zip(parts.penalties, keys, strict=True)
+        }
+
+    every = parts.penalty_every
+    if every == 1:
+        return values()
+    scaled = lambda: jax.tree.map(lambda x: every * x, values())
+    zeros = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(values))
+    return jax.lax.cond(state.step % every == 0, scaled, zeros)
 
 
 def make_d_update(parts: Parts) -> Update:

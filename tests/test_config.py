@@ -180,6 +180,7 @@ def test_the_commands_that_draw_say_the_same_of_the_checkpoint(capsys: pytest.Ca
             "--d_steps=1000000000 is not allowed: it must be a whole number from 1 to 10000.",
         ),
         ("--penalty_weight=3", "--penalty_weight has nothing to weigh"),
+        ("--penalty_every=4", "--penalty_every=4 has no penalty to leave out: name a --penalty, or give 1."),
         ("--penalty_weight=0", "--penalty_weight=0.0 is not allowed"),
         ("--clip=-1", "--clip=-1.0 is not allowed: it must be 0 (off) or greater."),
         ("--beta1=1", "--beta1=1.0 is not allowed: it must be at least 0 and below 1."),
@@ -198,7 +199,7 @@ def test_the_commands_that_draw_say_the_same_of_the_checkpoint(capsys: pytest.Ca
         ("--preset=minimax", "unknown preset 'minimax'. A loss of that name is --loss=minimax."),
         (
             "--schedule=cos",
-            "unknown schedule 'cos'. Did you mean 'cosine'? Allowed: constant, cosine, linear, r3gan.",
+            "unknown schedule 'cos'. Did you mean 'cosine'? Allowed: constant, cosine, linear, cooldown, r3gan.",
         ),
         ("--channels=2", "--channels=2 is not allowed: it must be 1 or 3."),
         (

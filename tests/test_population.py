@@ -79,7 +79,13 @@ def assert_same_bits(one: Gan, other: Gan) -> None:
 
 SYSTEMS: dict[str, dict[str, Any]] = {
     "hinge": {"ema": 0.9, "spectral_norm": True},
-    "wgan_gp": {"loss": "wasserstein", "penalty": ("gp",), "d_steps": 3, "schedule": "cosine"},
+    "wgan_gp": {
+        "loss": "wasserstein",
+        "penalty": ("gp",),
+        "penalty_every": 2,
+        "d_steps": 3,
+        "schedule": "cosine",
+    },
     "conditional": {"model": "conv_small", "conditional": True, "loss": "cross_entropy"},
 }
 
@@ -105,7 +111,7 @@ def test_a_member_has_the_bits_of_its_single_run(
 
 
 def test_members_that_share_operations_have_its_values(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = small(steps=7, loss="wasserstein", penalty=("r1",), d_steps=2, ema=0.9)
+    config = small(steps=7, loss="wasserstein", penalty=("r1",), penalty_every=2, d_steps=2, ema=0.9)
     taken_in_turn = last(members(config))
     monkeypatch.setattr(devices, "needs_known_length", lambda device: True)
     monkeypatch.setattr(members_, "_group_size", lambda *args: 2)  # of three

@@ -32,6 +32,7 @@ OTHER: dict[str, Any] = {
     "loss": "least_squares",
     "penalty": ("r1",),
     "penalty_weight": 3.0,
+    "penalty_every": 4,
     "spectral_norm": False,
     "clip": 0.1,
     "d_steps": 2,

@@ -28,6 +28,7 @@ TOTAL = 50
 OPTAX = {
     "cosine": optax.cosine_decay_schedule(1.0, TOTAL),
     "linear": optax.linear_schedule(1.0, 0.0, TOTAL),
+    "cooldown": optax.linear_schedule(1.0, 0.0, TOTAL / 4, transition_begin=3 * TOTAL / 4),
 }
 
 
@@ -131,6 +132,29 @@ def test_a_schedule_moves_penalties_and_the_forgetting_of_squares(
     np.testing.assert_allclose(squares[1], squares[0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("step", range(4))
+def test_only_every_third_step_has_the_penalties_thrice_as_strong(small: Small, sgd: None, step: int) -> None:
+    penalized = small(penalty=("r1", "r2"), penalty_weight=0.1, **only("d"))
+    as_there = dataclasses.replace(penalized, penalty_weight=0.3) if step % 3 == 0 else small(**only("d"))
+    wanted = flat(moves("d", *updated(as_there, step)))
+    found = flat(moves("d", *updated(dataclasses.replace(penalized, penalty_every=3), step)))
+    assert np.abs(wanted - flat(moves("d", *updated(penalized, step)))).max() > 1e-5
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_what_is_logged_of_penalties_left_out_is_their_mean(small: Small) -> None:
+    # At rates that move nothing all steps of a chunk have the same nets, and with one batch of images the same images.
+    still = {"g_learning_rate": 1e-30, "d_learning_rate": 1e-30}
+    config = small(steps=6, log_every=6, batch_size=8, penalty="r1", **still)
+    images = np.tile(IMAGES[:1], (8, 1, 1, 1))
+    logged = [
+        [gan.metrics["r1_penalty"] for gan in gan_jax.fit(c, images)][-1]
+        for c in (config, dataclasses.replace(config, penalty_every=3))
+    ]
+    assert logged[0] > 1e-6
+    assert logged[1] == pytest.approx(logged[0], rel=1e-5)
+
+
 def test_the_rates_in_the_state_stay_and_a_run_may_be_interrupted(small: Small) -> None:
     config = small(steps=6, log_every=3, schedule="cosine", batch_size=8)
     begun, whole = gan_jax.fit(config, IMAGES)
@@ -174,7 +198,7 @@ def test_another_length_is_another_run_under_a_schedule(in_process: Command) -> 
 
 def test_lengths_under_a_schedule_have_folders_of_their_own() -> None:
     paths = [path_of(Config(schedule=name, epochs=n)) for name in SCHEDULES for n in (5, 6)]
-    assert len(set(paths)) == 7  # constant's is one
+    assert len(set(paths)) == 2 * len(SCHEDULES) - 1  # constant's is one
 
 
 # ---- clipping of gradients ----
