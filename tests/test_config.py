@@ -54,6 +54,15 @@ EXPECTED = {
         "batch_size": 64,
         "epochs": 20,
     },
+    "best": {
+        "loss": "relativistic",
+        "penalty": ("r1", "r2"),
+        "penalty_weight": 0.5,
+        "penalty_every": 4,
+        "z_dim": 256,
+        "schedule": "cooldown",
+        "epochs": 24,
+    },
 }
 CHUNKS = {"log_every", "checkpoint_every"}  # of those whose batches are larger
 
@@ -69,6 +78,9 @@ def test_presets_are_the_default_but_for_what_makes_them(name: str) -> None:
     assert differing <= own.keys() | CHUNKS
     chunk = (100, 1000) if name in ("gan", "wgan", "r3gan") else (400, 4000)
     assert (found.log_every, found.checkpoint_every) == chunk
+
+
+def test_the_defaults_nets() -> None:
     plain = Config()
     nets = (plain.model, plain.optimizer, plain.ema, plain.z_dim, plain.z_distribution)
     assert nets == ("conv_small", "adam", 0.999, 100, "normal")
