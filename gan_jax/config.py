@@ -132,7 +132,7 @@ _SYSTEMS: dict[str, dict[str, Any]] = {
         "penalty_every": 4,
         "z_dim": 256,
         "schedule": "cooldown",
-        "epochs": 24,
+        "epochs": 20,
     },
 }
 

@@ -61,7 +61,7 @@ EXPECTED = {
         "penalty_every": 4,
         "z_dim": 256,
         "schedule": "cooldown",
-        "epochs": 24,
+        "epochs": 20,
     },
 }
 CHUNKS = {"log_every", "checkpoint_every"}  # of those whose batches are larger
