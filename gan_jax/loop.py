@@ -5,9 +5,10 @@ import time
 import jax
 
 from gan_jax import drawing
+from gan_jax.bar import bar
 from gan_jax.checkpoint import Checkpoints, NonFiniteState
 from gan_jax.errors import Diverged
-from gan_jax.evaluation.protocol import Evaluator, bar
+from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.gan import Gan
 from gan_jax.report import LogRow, Report
 from gan_jax.state import to_arrays

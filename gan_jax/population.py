@@ -21,7 +21,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gan_jax import data, devices, state
-from gan_jax.bar import bar
+from gan_jax.bar import bar_of_steps
 from gan_jax.config import Config
 from gan_jax.devices import AXIS, DeviceData
 from gan_jax.errors import UserError
@@ -197,7 +197,7 @@ def _chunks(
 ) -> Iterator[Population]:
     total = population.plan.total
     before: Population | None = None
-    with bar(total, population.step, hidden=not progress) as shown:
+    with bar_of_steps(total, population.step, hidden=not progress) as shown:
         while population.step < total:
             begin, stop = population.step, population.plan.stop(population.step)
             members, columns = chunk(population.members, data, begin, stop)

@@ -24,9 +24,9 @@ import numpy as np
 import optax
 
 from gan_jax import cli
+from gan_jax.bar import bar
 from gan_jax.data import are_points
 from gan_jax.errors import UserError
-from gan_jax.evaluation.protocol import bar
 from gan_jax.evaluation.reals import Data, check_arrays, load_reals
 from gan_jax.features.augment import AUGMENTATIONS, OF_DATASET, Augment, shift
 from gan_jax.features.classifier import Classifier, classifier_path, network_of, save_variables

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import data, devices, state
-from gan_jax.bar import bar
+from gan_jax.bar import bar_of_steps
 from gan_jax.config import Config
 from gan_jax.devices import AXIS, DeviceData, replicate
 from gan_jax.draws import shuffled
@@ -112,7 +112,7 @@ def prepare(config: Config, facts: Facts) -> tuple[Parts, Plan]:
 
 def _chunks(gan: Gan, pieces: Pieces, images: DeviceData, progress: bool) -> Iterator[Gan]:
     begin, before = gan.step, None
-    shown = bar(gan.plan.total, begin) if progress else None
+    shown = bar_of_steps(gan.plan.total, begin) if progress else None
     try:
         while begin < gan.plan.total:
             new, columns, stop = pieces.run(gan.state, images, begin, gan.plan.stop(begin))

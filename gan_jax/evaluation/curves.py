@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from gan_jax import report
+from gan_jax.bar import bar
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.errors import UserError
 from gan_jax.evaluation.picture import Curve
-from gan_jax.evaluation.protocol import Evaluator, bar
+from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.gan import Gan
 from gan_jax.loading import load, load_population
 

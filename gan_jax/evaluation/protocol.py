@@ -13,8 +13,8 @@ import functools
 from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
-from tqdm import tqdm
 
+from gan_jax.bar import bar
 from gan_jax.errors import UserError
 from gan_jax.evaluation import neighbours
 from gan_jax.evaluation.neighbours import NEIGHBOURS, Nearest
@@ -32,11 +32,6 @@ VAL = "val"  # the held-out part of the train split, by which settings are chose
 
 # What of an iterable shows how far it is, under a title.
 Progress = Callable[[Iterable, str], Iterable]
-
-
-def bar(iterable: Iterable, title: str) -> Iterable:
-    """A progress bar that goes away at the end, on a terminal only."""
-    return tqdm(iterable, desc=title, leave=False, disable=None, dynamic_ncols=True)
 
 
 def choose(images: np.ndarray, num: int, seed: int) -> np.ndarray:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from gan_jax import data, report, workdir
+from gan_jax.bar import bar
 from gan_jax.checkpoint import Step
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.evaluation import picture
 from gan_jax.evaluation.curves import Curves
 from gan_jax.evaluation.images_file import read_images
-from gan_jax.evaluation.protocol import Evaluator, bar
+from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.evaluation.reals import Data, Source
 from gan_jax.gan import Gan
 from gan_jax.loading import load, load_population
