@@ -1,7 +1,7 @@
 """The systems of the literature on the same nets: a plugin for the comparison that README.md shows.
 
     python -m gan_jax.compare --plugin=experiments/presets.py --seeds=3 --workdir=runs/presets \
-        --systems hinge dragan lsgan gan_conv wgan_gp
+        --systems best wgan_gp gan_conv hinge dragan lsgan
 
 The presets `gan` and `wgan` have the nets `mlp`. Here the loss of `gan` is in the default system, and `wgan` is on
 `conv_small`, with rates and a clip that suit it.

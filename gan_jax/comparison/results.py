@@ -211,9 +211,11 @@ def plot_curves(entries: Mapping[str, Scored], path: Path, title: str) -> None:
 def _draw_losses(axes: Any, entry: Scored) -> None:
     """Of the members that are alive at the end."""
     steps = [row["step"] for row in entry.rows]
+    if not steps:  # the log was lost
+        return
     for name, label in (("d_loss", "D loss"), ("g_loss", "G loss")):
         values = np.array([row[name] for row in entry.rows], np.float64).reshape(len(steps), -1)
-        alive = values[:, ~np.isnan(values[-1])] if len(steps) else values
+        alive = values[:, ~np.isnan(values[-1])]
         if not alive.size:
             continue
         dot = "." if len(steps) == 1 else None  # of which no line could be seen
