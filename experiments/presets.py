@@ -1,4 +1,4 @@
-"""The systems of the literature on the same nets: a plugin for the comparison that README.md shows.
+"""Six systems on the same small convolutional nets: a plugin for the comparison that README.md shows.
 
     python -m gan_jax.compare --plugin=experiments/presets.py --seeds=3 --workdir=runs/presets \
         --systems best wgan_gp gan_conv hinge dragan lsgan

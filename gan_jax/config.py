@@ -1,4 +1,4 @@
-"""What a run is: `Config`, and the `PRESETS` of the literature.
+"""What a run is: `Config`, and the `PRESETS`, most of them systems of the literature.
 
 A Config is frozen and valid: building one with a bad value raises `UserError`. What is not given takes the preset's
 value, or the default. Change one with `dataclasses.replace`, which keeps every other value: another preset is a new
@@ -24,7 +24,9 @@ class Config(System, Nets, Optimization, Run):
 
     def __post_init__(self) -> None:
         """Take what was not given from the preset, and check every field."""
-        options.check(self, _defaults(self.preset))
+        # The penalty first: a preset's weight, and how often, are those of its own penalties.
+        options.check_only(self, ("penalty",), _defaults(self.preset))
+        options.check(self, _defaults(self.preset, self.penalty))
         for name in ("penalty", "augment"):
             given = getattr(self, name)
             if len(set(given)) < len(given):
@@ -35,7 +37,7 @@ class Config(System, Nets, Optimization, Run):
             )
         if self.penalty_every > 1 and not self.penalty:
             raise UserError(
-                f"--penalty_every={self.penalty_every} has no penalty to leave out: name a --penalty, or give 1."
+                f"--penalty_every={self.penalty_every} needs a penalty: name a --penalty as well, or give 1."
             )
         if self.batch_size % self.pack:
             raise UserError(
@@ -50,8 +52,11 @@ class Config(System, Nets, Optimization, Run):
 C = TypeVar("C", bound=Config)
 
 
-def _defaults(preset: Any) -> dict[str, Any]:
-    """What a preset says; nothing where there is none of that name, which `options.check` refuses."""
+def _defaults(preset: Any, penalty: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """What a preset says, beside a penalty that may be another than its own.
+
+    Nothing where there is no preset of that name, which `options.check` refuses.
+    """
     if not isinstance(preset, str) or preset not in PRESETS:
         return {}
     if not isinstance(PRESETS[preset], Config):
@@ -59,7 +64,11 @@ def _defaults(preset: Any) -> dict[str, Any]:
             f"--preset={preset}: PRESETS[{preset!r}] must be a gan_jax.Config, and is of the type "
             f"{type(PRESETS[preset]).__name__}."
         )
-    return {name: value for name, value in vars(PRESETS[preset]).items() if name != "preset"}
+    values = vars(PRESETS[preset])
+    left_out = {"preset"}
+    if penalty not in (None, values["penalty"]):
+        left_out |= {"penalty_weight", "penalty_every"}
+    return {name: value for name, value in values.items() if name not in left_out}
 
 
 # What makes each system: its objective, and what keeps D in bounds. All else is Config's default, which was chosen by
@@ -110,7 +119,7 @@ _SYSTEMS: dict[str, dict[str, Any]] = {
     "dragan": {"loss": "cross_entropy", "spectral_norm": False, "penalty": ("dragan",)},
     # Miyato 2018: the default.
     "hinge": {"loss": "hinge"},
-    # Huang 2024. In the default's batches, and at its rates, it is worse on MNIST.
+    # Huang 2024. In the default's batches, at its rates and with a weight of 0.3, it is worse on MNIST.
     "r3gan": {
         "loss": "relativistic",
         "spectral_norm": False,
@@ -122,8 +131,8 @@ _SYSTEMS: dict[str, dict[str, Any]] = {
         "log_every": 100,
         "checkpoint_every": 1000,
     },
-    # No paper's: what scored best on MNIST and Fashion-MNIST in ten minutes of two cores (see experiments/README.md).
-    # The objective of r3gan in the default's batches and at its rates, with its penalties taken lazily (Karras 2020).
+    # No paper's: chosen by scores on MNIST and Fashion-MNIST (see experiments/README.md). The loss of r3gan in the
+    # default's batches and at its rates, with its penalties taken lazily (Karras 2020).
     "best": {
         "loss": "relativistic",
         "spectral_norm": False,
@@ -189,7 +198,7 @@ def _values_of_file(file: str, flags: set[str]) -> dict[str, Any]:
 def own_values(config: Config) -> dict[str, Any]:
     """What the config's system says by itself: the preset's values, or the defaults."""
     fields = {name: found.default for name, found in options.options_of(Config).items()}
-    return {**fields, **_defaults(config.preset)}
+    return {**fields, **_defaults(config.preset, config.penalty)}
 
 
 def to_json(config: Config) -> dict[str, Any]:

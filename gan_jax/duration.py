@@ -145,7 +145,8 @@ def _step_seconds(gan: Gan, run: Callable[[GanState, int], GanState], least: flo
     """Seconds of a step, by chunks that take so many seconds together."""
     # An accelerator has a program of its own for whole chunks. On a CPU a few steps tell how long more would take.
     length = gan.plan.length
-    n = length if devices.needs_known_length(jax.devices()[0]) else 1
+    # Of lazy penalties they are a whole round, or more.
+    n = length if devices.needs_known_length(jax.devices()[0]) else min(length, gan.parts.penalty_every)
     begun = run(gan.state, n)  # compiles; and what follows begins no epoch, whose order takes a while
     while (took := _timed(run, begun, n)) < least / 2 and n < length:
         n = min(length, n * 4)

@@ -33,7 +33,7 @@ class System:
 
     preset: str | None = option(
         None,
-        "A system of the literature: the defaults of all other options; those given beside it win.",
+        "A whole system, most of them of the literature: the defaults of all other options; those given beside it win.",
         options.Rule(
             "",
             lambda name: choice("preset", PRESETS, _preset_hint).convert(name),
@@ -59,7 +59,7 @@ class System:
     )
     penalty_every: int = option(
         1,
-        "Only each Nth step has the penalties, N times as strong: the same on average, and N times as cheap.",
+        "Only each Nth step has the penalties, N times as strong: their mean stays, and they take an Nth of the time.",
         options.SMALL_COUNT,
         also=("lazy", "lazy_regularization", "d_reg_interval", "reg_interval", "d_reg_every"),
     )

@@ -84,8 +84,8 @@ def _check_points(points: np.ndarray) -> None:
 class Parts:
     """A GAN's nets, objective, penalties and optimizer, and the sizes that its step is compiled for.
 
-    penalty_every: how many steps there are for one that has the penalties. augmentations: what each image goes through
-    before D sees it. image_shape: [H, W, C], or [2] of points.
+    penalty_every: each so many-th step has the penalties. augmentations: what each image goes through before D sees it.
+    image_shape: [H, W, C], or [2] of points.
     num_classes: of a conditional GAN's labels, None for others. pack: how many images D takes as one. ema, clip,
     grad_clip: whether there are averaged weights, and clipping of weights or gradients; how much is in the state.
     log_gradients: whether the gradients' norms are among the metrics.

@@ -121,7 +121,7 @@ def _penalties(
     parts: Parts, state: GanState, d_apply: Callable[[Array], Array], real: Array, fake: Array, key: Array
 ) -> Metrics:
     """The penalties' values by name. Where only every Nth step has them they are N times as large there, and else 0:
-    on average the same, and as logged (Karras 2020, §3.1)."""  # fmt: skip
+    on average the same, as in the log (Karras 2020, §3.1)."""  # fmt: skip
 
     def values() -> Metrics:
         keys = [jax.random.fold_in(key, i) for i in range(len(parts.penalties))]

@@ -80,6 +80,18 @@ def test_presets_are_the_default_but_for_what_makes_them(name: str) -> None:
     assert (found.log_every, found.checkpoint_every) == chunk
 
 
+def test_a_presets_weight_is_of_its_own_penalties() -> None:
+    of = lambda *flags: (
+        (c := config.from_args(["--preset=best", *flags])).penalty, c.penalty_weight, c.penalty_every
+    )  # fmt: skip
+    assert of("--penalty") == ((), None, 1)
+    assert of("--penalty=gp") == (("gp",), None, 1)
+    assert of("--penalty=gp", "--penalty_weight=3", "--penalty_every=2") == (("gp",), 3, 2)
+    assert of("--penalty", "r1", "r2") == of("--penalty=r1,r2") == of() == (("r1", "r2"), 0.5, 4)
+    other = config.from_args(["--preset=best", "--penalty=gp"])
+    assert path_of(other).name == "mnist-preset-best-penalty=gp"
+
+
 def test_the_defaults_nets() -> None:
     plain = Config()
     nets = (plain.model, plain.optimizer, plain.ema, plain.z_dim, plain.z_distribution)
@@ -192,7 +204,7 @@ def test_the_commands_that_draw_say_the_same_of_the_checkpoint(capsys: pytest.Ca
             "--d_steps=1000000000 is not allowed: it must be a whole number from 1 to 10000.",
         ),
         ("--penalty_weight=3", "--penalty_weight has nothing to weigh"),
-        ("--penalty_every=4", "--penalty_every=4 has no penalty to leave out: name a --penalty, or give 1."),
+        ("--penalty_every=4", "--penalty_every=4 needs a penalty: name a --penalty as well, or give 1."),
         ("--penalty_weight=0", "--penalty_weight=0.0 is not allowed"),
         ("--clip=-1", "--clip=-1.0 is not allowed: it must be 0 (off) or greater."),
         ("--beta1=1", "--beta1=1.0 is not allowed: it must be at least 0 and below 1."),

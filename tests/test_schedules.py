@@ -142,6 +142,17 @@ def test_only_every_third_step_has_the_penalties_thrice_as_strong(small: Small, 
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
+def test_steps_without_the_penalties_do_not_compute_them(small: Small) -> None:
+    def conds(every: int) -> int:
+        parts, gan = begin(small(penalty=("r1", "r2"), penalty_every=every), (8, 8, 1))
+        real = jnp.zeros((1, 16, 8, 8, 1))
+        z = jnp.zeros((1, 16, parts.z_dim))
+        return str(jax.make_jaxpr(make_update(parts))(gan, real, z, jax.random.key(0))).count(" cond[")
+
+    assert conds(1) == 0
+    assert conds(4) >= 1
+
+
 def test_what_is_logged_of_penalties_left_out_is_their_mean(small: Small) -> None:
     # At rates that move nothing all steps of a chunk have the same nets, and with one batch of images the same images.
     still = {"g_learning_rate": 1e-30, "d_learning_rate": 1e-30}
