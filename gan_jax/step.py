@@ -124,10 +124,9 @@ def _penalties(
     on average the same, as in the log (Karras 2020, §3.1)."""  # fmt: skip
 
     def values() -> Metrics:
-        keys = [jax.random.fold_in(key, i) for i in range(len(parts.penalties))]
         return {
-            name: penalties.apply(penalty, d_apply, real, fake, key, parts.axis)
-            for (name, penalty), key in zip(parts.penalties, keys, strict=True)
+            name: penalties.apply(penalty, d_apply, real, fake, jax.random.fold_in(key, i), parts.axis)
+            for i, (name, penalty) in enumerate(parts.penalties)
         }
 
     every = parts.penalty_every

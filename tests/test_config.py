@@ -81,9 +81,10 @@ def test_presets_are_the_default_but_for_what_makes_them(name: str) -> None:
 
 
 def test_a_presets_weight_is_of_its_own_penalties() -> None:
-    of = lambda *flags: (
-        (c := config.from_args(["--preset=best", *flags])).penalty, c.penalty_weight, c.penalty_every
-    )  # fmt: skip
+    def of(*flags: str) -> tuple[tuple[str, ...], float | None, int]:
+        found = config.from_args(["--preset=best", *flags])
+        return found.penalty, found.penalty_weight, found.penalty_every
+
     assert of("--penalty") == ((), None, 1)
     assert of("--penalty=gp") == (("gp",), None, 1)
     assert of("--penalty=gp", "--penalty_weight=3", "--penalty_every=2") == (("gp",), 3, 2)
