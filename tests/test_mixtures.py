@@ -313,7 +313,7 @@ def test_a_comparison_counts_modes_and_keeps_checkpoints(in_process: Command, tm
     assert done.returncode == 0, done.stderr
     results = json.loads(Path("c/results.json").read_text())
     assert results["protocol"] == "METRIC/ring8-modes/100"
-    assert [pair["metric"] for pair in results["differences"]] == ["modes_found", "high_quality"]
+    assert [pair["metric"] for pair in results["differences"]] == ["modes_found", "mode_kl", "high_quality"]
     [first, *_] = results["systems"]["gan"]["members"]
     assert first["scores"].keys() == {"modes_found", "high_quality", "mode_kl"}
     report = Path("c/report.md").read_text()
@@ -329,5 +329,5 @@ def test_more_modes_win_a_comparison() -> None:
     from gan_jax.comparison.spread import difference
 
     found = difference([8, 8, 7], [2, 1, 2])
-    assert _verdict("many", "few", found, less=False).endswith("many is better")
-    assert _verdict("far", "near", found, less=True).endswith("near is better")
+    assert _verdict("many", "few", found, less=False, sure=True).endswith("many is better")
+    assert _verdict("far", "near", found, less=True, sure=True).endswith("near is better")

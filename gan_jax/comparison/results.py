@@ -13,7 +13,7 @@ import numpy as np
 
 from gan_jax import __version__, config
 from gan_jax.comparison.scoring import Scored
-from gan_jax.comparison.spread import Difference, difference, spread
+from gan_jax.comparison.spread import Difference, difference, spread, told_apart
 from gan_jax.evaluation.named import Judge
 from gan_jax.evaluation.scores import heading
 from gan_jax.storage import replacing, write_atomically
@@ -21,7 +21,9 @@ from gan_jax.storage import replacing, write_atomically
 # The metrics by which pairs of systems are compared, as far as there are any: in words, and whether less is better.
 COMPARED = {
     "frechet_distance": ("Fréchet distance", True),
+    "recall": ("recall", False),
     "modes_found": ("modes found", False),
+    "mode_kl": ("mode KL", True),
     "high_quality": ("the share of samples of high quality", False),
 }
 FILES = ("report.md", "results.json", "results.csv", "curves.png")
@@ -75,7 +77,9 @@ def _json(entries: Mapping[str, Scored], pairs: Pairs, evaluator: Judge) -> dict
             for label, entry in entries.items()
         },
         "differences": [
-            {"a": a, "b": b, "metric": metric, **found._asdict()} for (a, b, metric), found in pairs.items()
+            {"a": a, "b": b, "metric": metric, **found._asdict(), "told_apart": sure}
+            for metric, sure_of in _by_metric(pairs).items()
+            for (a, b), (found, sure) in sure_of.items()
         ],
     }
 
@@ -158,27 +162,43 @@ def _lost(entries: Mapping[str, Scored]) -> list[str]:
     ]
 
 
+def _by_metric(pairs: Pairs) -> dict[str, dict[tuple[str, str], tuple[Difference, bool]]]:
+    """The differences of each metric, and whether each is there when all of that metric are looked at together."""
+    found: dict[str, dict[tuple[str, str], tuple[Difference, bool]]] = {}
+    for metric in dict.fromkeys(metric for _, _, metric in pairs):
+        its = {(a, b): pair for (a, b, of), pair in pairs.items() if of == metric}
+        sure = told_apart(list(its.values()))
+        found[metric] = dict(zip(its, zip(its.values(), sure, strict=True), strict=True))
+    return found
+
+
 def _sentences(pairs: Pairs) -> list[str]:
     lines: list[str] = []
-    for metric in dict.fromkeys(metric for _, _, metric in pairs):
+    for metric, its in _by_metric(pairs).items():
         words, less = COMPARED[metric]
+        together = (
+            f' "Is better" holds for all {len(its)} pairs together (Holm 1979, on Student\'s paired test, 5%); "taken '
+            'alone" means that 0 is not in the interval, as in one of twenty pairs of equal systems.'
+        )
         lines += [
             "",
-            f"Differences in {words} over the seeds that both have, with 95% intervals (paired bootstrap):",
+            f"Differences in {words} over the seeds that both have, each with its 95% interval (paired bootstrap)."
+            + (together if len(its) > 1 else ""),
             "",
         ]
-        for (a, b, of), found in pairs.items():
-            if of == metric:
-                lines.append(f"- {a} − {b}: {_verdict(a, b, found, less)}.")
+        for (a, b), (found, sure) in its.items():
+            lines.append(f"- {a} − {b}: {_verdict(a, b, found, less, sure)}.")
     return lines[1:]
 
 
-def _verdict(a: str, b: str, found: Difference, less: bool) -> str:
+def _verdict(a: str, b: str, found: Difference, less: bool, sure: bool) -> str:
     if found.interval is None:
         return f"{found.mean:.3g}; three seeds at least are needed for an interval"
     low, high = found.interval
-    better = a if (found.sign < 0) == less else b
-    verdict = f"{better} is better" if found.sign else "these seeds do not tell them apart"
+    better = a if (found.mean < 0) == less else b
+    verdict = "these seeds do not tell them apart"
+    if found.sign:
+        verdict = f"{better} is better" + ("" if sure else ", taken alone")
     return f"{found.mean:.3g} [{low:.3g}, {high:.3g}]: {verdict}"
 
 
