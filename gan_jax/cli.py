@@ -260,7 +260,7 @@ def _memory_words(error: Exception) -> str | None:
     if not out:
         return None
     said = " ".join(str(error).split())[:150]
-    return f"the memory is too small{f' ({said})' if said else ''}: give a smaller --batch_size, --z_dim or --num."
+    return f"the memory is too small{f' ({said})' if said else ''}: lower --batch_size, --z_dim, --num or --seeds."
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> None:

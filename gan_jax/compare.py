@@ -30,6 +30,7 @@ from gan_jax.evaluation.named import Judge, evaluator_for
 from gan_jax.parts import Facts, facts_of
 from gan_jax.population import Population, prepare_population
 from gan_jax.population_run import check_same, train_population
+from gan_jax.step_memory import members_that_fit
 from gan_jax.storage import content_of, expanded
 from gan_jax.training import images_of
 
@@ -54,12 +55,17 @@ def compare(options_: Options) -> Path:
         facts = facts_of(images, labels, conditional=conditional)
         _check(folder, systems, facts)
         prepare = functools.partial(prepare_population, facts=facts, here=elsewhere is None)
-        totals = {label: prepare(configs)[1].total for label, configs in systems.items()}
+        prepared = {label: prepare(configs) for label, configs in systems.items()}
+        totals = {label: course.total for label, (_, course) in prepared.items()}
         dataset = data.dataset_name(first.dataset)
         print(f"{len(systems)} systems × {options_.seeds} seeds on {dataset}, in {folder}", flush=True)
         if elsewhere is None:
             evaluator = judge(first.dataset, first.data_dir, first.image_size, first.channels, options_.num)
-            entries = _train(systems, totals, images, labels, evaluator, folder)
+            most = {
+                label: members_that_fit(configs, *prepared[label], facts.num_images)
+                for label, configs in systems.items()
+            }
+            entries = _train(systems, totals, most, images, labels, evaluator, folder)
             write(folder, entries, evaluator, dataset=dataset)
         else:
             elsewhere(options_, systems, totals, folder)
@@ -116,26 +122,27 @@ def judge(
 def _train(
     systems: Mapping[str, Sequence[Config]],
     totals: Mapping[str, int],
+    most: Mapping[str, int],
     images: np.ndarray,
     labels: np.ndarray | None,
     evaluator: Judge,
     folder: Path,
 ) -> dict[str, Scored]:
-    """All systems, trained and scored one after the other."""
+    """All systems, trained and scored one after the other, in groups of as many members as fit the memory."""
     entries: dict[str, Scored] = {}
     total = sum(totals[label] * len(configs) for label, configs in systems.items())
     with tqdm(total=total, unit="step", unit_scale=True, disable=None, dynamic_ncols=True) as bar:
         for label, configs in systems.items():
             own = folder / folder_name(label)
-            groups = groups_of(own, configs, len(configs))
+            groups = groups_of(own, configs, most[label])
             for group in groups:
                 show = _shown(bar, label, totals[label])
                 population = train_population(
                     group.folder, group.configs, images, labels, warn=report.warn, show=show
                 )
-                if len(groups) > 1:
+                if group.folder != own:
                     scores_of(population, evaluator, group.folder)
-            if len(groups) > 1:
+            if groups[0].folder != own:
                 population = join(own, configs, groups, report.warn)
             bar.set_description(f"{label}, scores")
             entries[label] = scores_of(population, evaluator, own)
@@ -165,6 +172,8 @@ def main(args: Sequence[str]) -> int:
     prog, names = "python -m gan_jax.compare", {arg.split("=")[0].replace("-", "_")[2:] for arg in args}
     if name := next((name for name in FOREIGN if name in names), None):
         raise UserError(f"--{name} is not for a comparison: {FOREIGN[name]} See {prog} --help.")
+    # What --vary names, as --config yields to it as to flags. Other texts with '=' are flags, or name no option.
+    varied = {arg.removeprefix("--vary=").split("=")[0].lstrip("-") for arg in args if "=" in arg}
     settings = cli.parse(
         Options,
         args,
@@ -172,10 +181,14 @@ def main(args: Sequence[str]) -> int:
         description=DESCRIPTION,
         from_file=cli.FromFile(
             "A single run's config.json: what it sets beside its preset or loss is given to every system; flags beside "
-            "it win.",
-            lambda file: values_of_file(file, names),
+            "it win, and so does --vary.",
+            lambda file: values_of_file(file, names | varied),
         ),
     )
+    if {"steps", "epochs"} <= names:
+        report.warn(
+            f"--steps={settings.steps} and --epochs={settings.epochs} were both given: the steps count."
+        )
     cli.use_compilation_cache()
     compare(settings)
     return 0

@@ -17,10 +17,10 @@ from gan_jax.parts import Parts
 from gan_jax.plan import Plan
 from gan_jax.state import GanState
 from gan_jax.step import Metrics
+from gan_jax.step_memory import HEADROOM
 
 MEMBERS = "members"  # the mesh's axis over which they spread
 BY_MEMBER = PartitionSpec(MEMBERS)
-HEADROOM = 0.8  # of a device's free memory, for a group of members
 
 
 class Members(NamedTuple):

@@ -31,8 +31,8 @@ from gan_jax.options import options_of
 from gan_jax.parts import Facts, Parts, build, facts_of
 from gan_jax.plan import Plan, plan
 from gan_jax.step import Metrics
-from gan_jax.step_memory import check_step_fits
-from gan_jax.training import images_of
+from gan_jax.step_memory import check_step_fits, members_that_fit
+from gan_jax.training import check_goes_on, images_of, other_part
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,7 +106,8 @@ def fit_population(
     Args:
       configs: of the members, which may differ in seed, rates, decays, weights and clipping; see `state.hyperparams`.
       images, labels: as for `fit`; by default those of the configs' dataset.
-      start: a population of these configs to go on from, or of others in rates and length, as for `fit`.
+      start: a population to go on from, with as many members on as many images. A member's config there may differ from
+        its config here in rates, weights and length; averaging and clipping are there in both or in neither.
       progress: show a progress bar, also in a notebook.
 
     Raises:
@@ -121,6 +122,11 @@ def fit_population(
     images, labels = images_of(configs[0], images, labels)
     facts = facts_of(images, labels, conditional=configs[0].conditional)
     parts, course = prepare_population(configs, facts)
+    if len(configs) > (most := members_that_fit(configs, parts, course, facts.num_images)):
+        raise UserError(
+            f"{len(configs)} members do not fit the memory while they train: train {most} at a time. "
+            "`gan_jax.compare` does that by itself."
+        )
     some = jax.devices()[: len(configs)]
     data = jnp.asarray(images), jnp.asarray(labels, jnp.int32) if parts.num_classes is not None else None
     data = jax.device_put(data, NamedSharding(mesh_of(some), PartitionSpec()))
@@ -178,9 +184,20 @@ def _check_same_images(configs: Sequence[Config]) -> None:
 def _go_on(
     configs: Sequence[Config], parts: Parts, course: Plan, num_images: int, start: Population
 ) -> Members:
-    before = dataclasses.replace(start.parts, log_gradients=parts.log_gradients)
-    if len(start) != len(configs) or before != parts:
-        raise UserError("start is a population of another size or of other parts: give one of the same.")
+    if len(start) != len(configs):
+        raise UserError(
+            f"start has {len(start)} members, and there are {len(configs)} configs: give as many."
+        )
+    for there, here in zip(start.configs, configs, strict=True):
+        check_goes_on(there, here)
+    if dataclasses.replace(start.parts, log_gradients=parts.log_gradients) != parts:
+        switched = [n for n in ("ema", "clip", "grad_clip") if getattr(start.parts, n) != getattr(parts, n)]
+        why = (
+            f"{' and '.join(switched)} cannot be turned on or off"
+            if switched
+            else other_part(start.parts, parts)
+        )
+        raise UserError(f"start has other parts: {why}.")
     if start.members.state.order.shape[1] != num_images:
         raise UserError("start was trained on another number of images: give as many.")
     if start.step > course.total:

@@ -19,6 +19,7 @@ from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
 from gan_jax.errors import InUse, UserError
 from gan_jax.loading import restored_population
+from gan_jax.options import options_of
 from gan_jax.parts import Facts, facts_of
 from gan_jax.population import Population, fit_population
 from gan_jax.report import LogRow, read_rows, with_lost
@@ -126,11 +127,25 @@ def check_same(folder: Path, configs: Sequence[Config], facts: Facts) -> None:
     """Raises `UserError` where the folder holds something other than this population, begun or not."""
     if not (folder / "config.json").exists():
         return
-    record = workdir.read(folder)
-    if record.alone or record.configs != tuple(configs) or record.facts != facts:
+    record, remedy = workdir.read(folder), "give another --workdir, or the same values to go on."
+    if record.alone:
+        raise UserError(f"{folder} holds a single run: give another --workdir.")
+    if len(record.configs) != len(configs):
         raise UserError(
-            f"{folder} holds another run or population: give another --workdir, or the same values to go on."
+            f"{folder} holds a population of {len(record.configs)}, not {len(configs)}: give another --workdir, or as "
+            "many seeds as before."
         )
+    for old, new in zip(record.configs, configs, strict=True):
+        for name in options_of(Config):
+            if (there := getattr(old, name)) != (here := getattr(new, name)):
+                raise UserError(
+                    f"{folder} holds another population, differing in {name} ({there} there, {here} here): {remedy}"
+                )
+    if record.facts != facts:
+        there, here = (
+            f"{x.num_images} of {x.image_shape}, SHA-256 {x.sha256[:12]}…" for x in (record.facts, facts)
+        )
+        raise UserError(f"{folder} holds a population of other images ({there} there, {here} here): {remedy}")
 
 
 @contextlib.contextmanager

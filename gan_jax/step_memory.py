@@ -1,4 +1,4 @@
-"""Whether a step fits the memory, asked before anything is compiled or written.
+"""Whether a step, or the members of a population, fit the memory: asked before anything is compiled or written.
 
 A kernel that runs out of memory kills the process without a word, so what is far too large is refused beforehand.
 """
@@ -11,13 +11,17 @@ import flax.linen as nn
 import jax
 from jax import Array
 
+from gan_jax import state
 from gan_jax.config import Config
 from gan_jax.devices import free_memory
 from gan_jax.errors import UserError
 from gan_jax.parts import Parts
+from gan_jax.plan import Plan
 
 # A batch whose inputs take less than this fraction of the memory is not looked at, which costs time.
 SMALL = 1000
+HEADROOM = 0.8  # of a device's free memory, for members
+COPIES = 3  # of a member's state while it trains: before a chunk, after it, and on its way to a checkpoint
 
 
 def check_step_fits(config: Config, parts: Parts, devices: Sequence[jax.Device]) -> None:
@@ -31,6 +35,29 @@ def check_step_fits(config: Config, parts: Parts, devices: Sequence[jax.Device])
             f"--batch_size={config.batch_size} and --z_dim={config.z_dim} with --model={config.model} take about "
             f"{needed / 1e9:.1f} GB on each device, and {free / 1e9:.1f} GB are free: give smaller ones."
         )
+
+
+def members_that_fit(configs: Sequence[Config], parts: Parts, course: Plan, num_images: int) -> int:
+    """How many of these members all devices can train at a time.
+
+    Raises `UserError` if not even one copy of all of them fits a device, which is what a report needs.
+    """
+    devices = jax.devices()
+    room = HEADROOM * free_memory(devices)
+    each = member_bytes(configs[0], parts, course, num_images)
+    if len(configs) * each > room:
+        raise UserError(
+            f"{len(configs)} members take {len(configs) * each / 1e9:.1f} GB, {each / 1e6:.0f} MB each, and "
+            f"{room / 1e9:.1f} GB are free for them: train {max(int(room / each), 1)} at most."
+        )
+    return max(int(room / (COPIES * each)), 1) * len(devices)
+
+
+def member_bytes(config: Config, parts: Parts, course: Plan, num_images: int) -> int:
+    """The bytes of a member's state: weights, averages, moments, and its order of the images."""
+    numbers = state.hyperparams(config, course.total)
+    like = jax.eval_shape(lambda: state.init(parts, numbers, config.seed, num_images))
+    return sum(map(_size, jax.tree.leaves(like)))
 
 
 def step_bytes(parts: Parts, batch: int) -> int:

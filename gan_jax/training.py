@@ -141,20 +141,11 @@ def _begin(config: Config, parts: Parts, course: Plan, num_images: int, start: G
     numbers = state.hyperparams(config, course.total)
     if start is None:
         return state.init(parts, numbers, config.seed, num_images)
-    differing = [
-        f"{name} ({getattr(start.config, name)} there, {getattr(config, name)} here)"
-        for name, found in options_of(Config).items()
-        if found.role == "system" and getattr(start.config, name) != getattr(config, name)
-    ]
-    if differing:
-        raise UserError(
-            f"start is of another config, differing in {', '.join(differing)}: only rates, weights, clipping and the "
-            "length may."
-        )
+    check_goes_on(start.config, config)
     # What a config's rates and its log make of the parts may differ.
     free = {name: getattr(parts, name) for name in ("ema", "clip", "grad_clip", "log_gradients")}
     if dataclasses.replace(start.parts, **free) != parts:
-        raise UserError(f"start has other parts: {_other(start.parts, parts)}.")
+        raise UserError(f"start has other parts: {other_part(start.parts, parts)}.")
     if start.step > course.total:
         raise UserError(
             f"start is at step {start.step}, past the {course.total} asked for: give more epochs or steps."
@@ -168,7 +159,21 @@ def _begin(config: Config, parts: Parts, course: Plan, num_images: int, start: G
     return begun
 
 
-def _other(there: Parts, here: Parts) -> str:
+def check_goes_on(there: Config, here: Config) -> None:
+    """Raises `UserError` unless a GAN of one config may go on with the other."""
+    differing = [
+        f"{name} ({getattr(there, name)} there, {getattr(here, name)} here)"
+        for name, found in options_of(Config).items()
+        if found.role == "system" and getattr(there, name) != getattr(here, name)
+    ]
+    if differing:
+        raise UserError(
+            f"start is of another config, differing in {', '.join(differing)}: only rates, weights, clipping and the "
+            "length may."
+        )
+
+
+def other_part(there: Parts, here: Parts) -> str:
     """What of the parts is not the same."""
     if there.image_shape != here.image_shape:
         return f"its images are {list(there.image_shape)} and these {list(here.image_shape)}"

@@ -20,8 +20,7 @@ import gan_jax
 from gan_jax import compare, workdir
 from gan_jax.comparison import results
 from gan_jax.comparison.scoring import Scored
-from gan_jax.comparison.spread import difference, spread
-from gan_jax.comparison.systems import values_of_file
+from gan_jax.comparison.systems import folder_name, values_of_file
 from gan_jax.errors import UserError
 from gan_jax.evaluation import Evaluator
 from gan_jax.evaluation.named import evaluator_for
@@ -41,32 +40,6 @@ FLAGS = [*RUN, "--steps=12", "--log_every=4", "--checkpoint_every=4", "--seeds=3
 def own(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "own.npz", images=rng.integers(0, 256, (500, 8, 8, 1), np.uint8))
-
-
-def test_spread_is_numpys() -> None:
-    found = spread([1.0, 2.0, 6.0])
-    assert found == (3, 3.0, pytest.approx(np.std([1, 2, 6], ddof=1)), 1.0, 6.0)
-    assert spread([4.0]) == (1, 4.0, None, 4.0, 4.0)
-    assert spread([]) is None
-
-
-@pytest.mark.parametrize("n", [4, 10])
-def test_an_interval_covers_the_true_difference_as_often_as_it_says(n: int) -> None:
-    rng = np.random.default_rng(1)
-    covered = 0
-    for _ in range(300):
-        shared = 10 * rng.standard_normal(n)  # what both see, which pairing takes out
-        a, b = shared + rng.standard_normal(n) + 2, shared + rng.standard_normal(n)
-        low, high = difference(a, b).interval or (0, 0)
-        covered += low <= 2 <= high
-    assert 0.9 <= covered / 300 <= 0.99
-
-
-def test_few_seeds_have_no_interval_and_no_winner() -> None:
-    found = difference([1.0, 2.0], [3.0, 5.0])
-    assert (found.n, found.mean, found.interval, found.sign) == (2, -2.5, None, 0)
-    assert difference([1, 2, 3], [11, 12, 14]).sign == -1
-    assert difference([1, 2, 30], [11, 12, 3]).sign == 0
 
 
 @pytest.mark.parametrize("rows", [1, 0])  # whose log is lost has no curves, and all else
@@ -111,8 +84,8 @@ def test_a_comparison_reports_every_member_and_goes_on_after_a_stop(
             assert gan.step == 12
         values = [member["scores"]["frechet_distance"] for member in found["members"]]
         assert found["spread"]["frechet_distance"]["mean"] == pytest.approx(np.mean(values))
-    [pair] = results["differences"]
-    assert (pair["a"], pair["b"], pair["n"]) == ("cross_entropy", "hinge", 3)
+    pairs = [(pair["a"], pair["b"], pair["metric"], pair["n"]) for pair in results["differences"]]
+    assert pairs == [("cross_entropy", "hinge", metric, 3) for metric in ("frechet_distance", "recall")]
     rows = list(csv.DictReader((tmp_path / "c" / "results.csv").read_text().splitlines()))
     assert [(row["system"], row["seed"]) for row in rows] == [
         (system, str(seed)) for system in results["systems"] for seed in range(3)
@@ -201,6 +174,56 @@ def test_options_are_varied_in_every_combination(in_process: Command, own: None,
     assert found["cross_entropy beta1=0.5 penalty=r1"][0].loss == "cross_entropy"
 
 
+def test_an_empty_value_is_none_of_them() -> None:
+    settings = compare.Options(systems=("r3gan", "hinge"), vary=("penalty=,r1+r2", "augment=cutout,"))
+    found = compare.systems_of(settings)
+    assert list(found)[:2] == ["r3gan no_penalty augment=cutout", "r3gan no_penalty no_augment"]
+    assert folder_name("r3gan no_penalty no_augment") == "r3gan-no_penalty-no_augment"
+    for label, configs in found.items():
+        assert configs[0].penalty == (() if "no_penalty" in label else ("r1", "r2"))
+        assert configs[0].augment == (() if "no_augment" in label else ("cutout",))
+
+
+@pytest.mark.parametrize(
+    ("flags", "warnings"),
+    [
+        (["--steps=12", "--epochs", "3"], ["--steps=12 and --epochs=3 were both given: the steps count."]),
+        (["--steps=12"], []),
+    ],
+)
+def test_two_lengths_are_warned_of(
+    in_process: Command, monkeypatch: pytest.MonkeyPatch, flags: list[str], warnings: list[str]
+) -> None:
+    monkeypatch.setattr(compare, "compare", compare.systems_of)
+    done = in_process("compare", "--systems", "hinge", *flags)
+    assert (done.returncode, done.stderr.splitlines()) == (0, [f"warning: {words}" for words in warnings])
+
+
+@pytest.mark.parametrize(
+    ("vary", "expected"),
+    [
+        (["--vary", "batch_size=64,128", "epochs=1,2"], ("batch_size=64 epochs=1", 64, None, 1)),
+        (["--vary=steps=5,6", "--batch-size", "8"], ("steps=5", 8, 5, 20)),  # wgan_gp's own epochs
+    ],
+)
+def test_what_a_file_gives_may_be_varied(
+    in_process: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    vary: list[str],
+    expected: tuple[str, int, int | None, int],
+) -> None:
+    run = gan_jax.Config(loss="hinge", batch_size=32, steps=50, epochs=7)
+    workdir.write_config(tmp_path, run, facts_of(np.zeros((4, 8, 8, 1), np.uint8), None))
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(compare, "compare", lambda settings: found.update(compare.systems_of(settings)))
+    done = in_process("compare", "--systems", "wgan_gp", "--config=config.json", *vary)
+    assert (done.returncode, done.stderr) == (0, "")
+    label, batch_size, steps, epochs = expected
+    config = found[f"wgan_gp {label}"][0]
+    assert (config.batch_size, config.steps, config.epochs) == (batch_size, steps, epochs)
+
+
 def test_a_runs_config_is_given_to_every_system_beside_its_own(own: None, tmp_path: Path) -> None:
     run = gan_jax.Config(
         preset="wgan",
@@ -247,6 +270,25 @@ def test_results_that_cannot_be_read_name_no_system_and_are_not_waited_for(tmp_p
         (["--systems", "hinge", "--vary", "beta1=x"], "beta1 must be at least 0 and below 1"),
         (["--systems", "hinge", "--vary", "seed=1,2"], "seeds are --seeds"),
         (["--systems", "hinge", "--vary", "beta1=0", "beta1=0.5"], "--vary names beta1 twice"),
+        (["--systems", "hinge", "hinge", "--vary", "beta1=0,0.5"], "--systems names hinge twice"),
+        (
+            ["--systems", "hinge", "--vary", "beta1=1e-4,0.0001"],
+            "--vary=beta1=1e-4,0.0001 gives beta1=0.0001 twice",
+        ),
+        (["--systems", "hinge", "--vary", "penalty=,r1,"], "gives no_penalty twice: give each value once"),
+        (["--systems", "hinge", "--vary", "loss=,minimax"], "unknown loss ''"),
+        (["--systems", "hinge", "--steps=100", "--vary", "epochs=1,2"], "of which only the steps count"),
+        (["--systems", "hinge", "--epochs=3", "--vary", "steps=1,2"], "of which only the steps count"),
+        (["--systems", "hinge", "--vary", "steps=1,2", "epochs=1,2"], "of which only the steps count"),
+        (
+            ["--systems", "hinge", "--beta1=0.1", "--vary", "beta1=0,0.5"],
+            "--vary and --beta1 both give beta1: leave it out of one of them",
+        ),
+        (
+            ["--systems", "hinge", "--no_spectral_norm", "--vary", "spectral_norm=true,false"],
+            "--vary and --spectral_norm both give spectral_norm",
+        ),
+        (["--systems", "minimax", "--vary", "loss=hinge"], "--vary and --systems both give loss"),
         (["--systems", "hinge", "--seeds=0"], "--seeds=0 is not allowed"),
         (["--systems", "hinge", "--batch_size=0"], "--batch_size=0 is not allowed"),
         (["--systems", "hinge", "--vary", "image_size=8,16"], "all systems see the same images"),

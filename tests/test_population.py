@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gan_jax
-from gan_jax import devices, population, population_run
+from gan_jax import devices, population, population_run, workdir
 from gan_jax import members as members_
 from gan_jax.config import Config
 from gan_jax.errors import Diverged, UserError
@@ -208,8 +208,32 @@ def test_in_a_folder_it_is_gone_on_with_to_the_bit_and_members_are_taken_out(
         gan_jax.load(tmp_path / "whole")
     with pytest.raises(UserError, match="a population of 4: say which member, from 0 to 3"):
         gan_jax.load(tmp_path / "whole", member=4)
-    with pytest.raises(UserError, match="holds another run or population"):
+    with pytest.raises(UserError, match="holds a population of 4, not 2: give another --workdir, or as many"):
         train(tmp_path / "whole", configs=configs[:2])
+
+
+def test_the_folder_of_another_population_is_refused_with_what_differs(small: Small, tmp_path: Path) -> None:
+    configs = [small(steps=5, seed=seed) for seed in (0, 1)]
+    facts = facts_of(IMAGES, None)
+
+    def refusal(configs: list[Config], images: np.ndarray = IMAGES) -> str:
+        with pytest.raises(UserError) as error:
+            population_run.check_same(tmp_path, configs, facts_of(images, None))
+        return str(error.value)
+
+    workdir.write_population_config(tmp_path, configs, facts)
+    population_run.check_same(tmp_path, configs, facts)
+    faster = [configs[0], dataclasses.replace(configs[1], g_learning_rate=0.5, steps=7)]
+    assert "differing in g_learning_rate (0.001 there, 0.5 here): give another --workdir" in refusal(faster)
+    longer = [dataclasses.replace(config, steps=7) for config in configs]
+    assert "differing in steps (5 there, 7 here)" in refusal(longer)
+    assert "differing in seed (1 there, 0 here)" in refusal([configs[0], configs[0]])
+    assert "a population of 2, not 3" in refusal([*configs, configs[0]])
+    words = refusal(configs, IMAGES[:69])
+    assert "of other images (70 of (16, 16, 3), SHA-256 " in words
+    assert " there, 69 of (16, 16, 3), SHA-256 " in words
+    workdir.write_config(tmp_path, configs[0], facts)
+    assert "holds a single run" in refusal(configs)
 
 
 def test_a_second_population_of_the_same_shapes_compiles_nothing(small: Small, compiled: list[str]) -> None:
@@ -237,11 +261,16 @@ def test_the_groups_fit_in_memory(small: Small, monkeypatch: pytest.MonkeyPatch)
         return program(parts, length, group, *rest)
 
     monkeypatch.setattr(members_, "members_program", spy)
-    for free, expected in ((1e12, 6), (1e6, 1)):
+    found = []
+    for free in (1e12, 8e7, 6.5e7, 1e6):
         monkeypatch.setattr(devices, "free_memory", lambda some, free=free: free)
         sizes.clear()
         next(iter(gan_jax.fit_population(members(config, 6), IMAGES)))
-        assert sizes == [1, expected]  # one member is compiled to measure it
+        assert sizes[0] == 1  # one member is compiled to measure it
+        found.append(sizes[1])
+    assert found == sorted(found, reverse=True)
+    assert (found[0], found[-1]) == (6, 1)
+    assert any(1 < size < 6 for size in found)
 
 
 @pytest.mark.parametrize(
@@ -276,8 +305,14 @@ def test_bad_input_is_refused(small: Small) -> None:
     with pytest.raises(UserError, match=r"members differ in dataset \(mnist, fashion_mnist\)"):
         gan_jax.fit_population(others)
     found = last([config])
-    with pytest.raises(UserError, match="another size or of other parts"):
+    with pytest.raises(UserError, match="start has 1 members, and there are 2 configs"):
         gan_jax.fit_population([config, config], IMAGES, start=found)
+    for fields, words in (
+        ({"seed": 5}, r"differing in seed \(0 there, 5 here\)"),
+        ({"ema": 0.5}, "other parts: ema cannot be turned on or off"),
+    ):
+        with pytest.raises(UserError, match=words):
+            gan_jax.fit_population([dataclasses.replace(config, **fields)], IMAGES, start=found)
     with pytest.raises(UserError, match="at step 5, past the 3"):
         gan_jax.fit_population([dataclasses.replace(config, steps=3)], IMAGES, start=found)
     with pytest.raises(IndexError, match="there is no member 1"):

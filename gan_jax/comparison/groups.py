@@ -4,6 +4,7 @@ Members are independent, so groups of them can be trained anywhere and in any or
 depend on its group; on an accelerator they do up to rounding, as members of one group share its operations.
 """
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,7 +33,8 @@ class Group(NamedTuple):
 def groups_of(folder: Path, configs: Sequence[Config], size: int) -> list[Group]:
     """A system's members in groups of `size`. What was begun before, whole or in other groups, goes on as it was.
 
-    The folder's name says the size, so that whoever goes on, anywhere, finds the same groups.
+    The folder's name says the size, so that whoever goes on, anywhere, finds the same groups. Raises `UserError` for
+    a folder with groups of more members, which would be left behind.
     """
     if not (folder / "config.json").exists():
         begun = [path.name.removeprefix(workdir.GROUPS) for path in folder.glob(f"{workdir.GROUPS}*")]
@@ -40,12 +42,16 @@ def groups_of(folder: Path, configs: Sequence[Config], size: int) -> list[Group]
             len(configs) if Checkpoints(folder / "checkpoints").steps else size
         )  # of a whole one's config.json
         size = next((int(text) for text in sorted(begun) if text.isdecimal() and int(text)), lost)
-        if size < len(configs):
-            parent = folder / f"{workdir.GROUPS}{size}"
-            return [
-                Group(parent / f"{first:05}", tuple(configs[first : first + size]))
-                for first in range(0, len(configs), size)
-            ]
+        parent = folder / f"{workdir.GROUPS}{size}"
+        firsts = range(0, len(configs), size)
+        there = [int(path.name) for path in parent.glob("[0-9]*") if path.name.isdecimal()]
+        if more := [first for first in there if first not in firsts]:
+            raise UserError(
+                f"{folder} holds groups of more members, one of them from member {max(more)} on: give as many --seeds "
+                "as before, or another --workdir."
+            )
+        if size < len(configs) or there:
+            return [Group(parent / f"{first:05}", tuple(configs[first : first + size])) for first in firsts]
     return [Group(folder, tuple(configs))]
 
 
@@ -56,9 +62,10 @@ def join(
 
     Its config.json is written last: until it is there, the groups are what counts.
     """
-    found = [load_population(group.folder, warn=warn) for group in groups]
-    total = found[0].plan.total
-    for group, population in zip(groups, found, strict=True):
+    total = 0
+    for group in groups:  # one after the other: all of them may not fit the memory twice
+        population = load_population(group.folder, warn=warn)
+        total = population.plan.total
         if population.configs != group.configs or population.step != total:
             raise UserError(
                 f"{group.folder} holds other members than this comparison's: give another --workdir."
@@ -77,7 +84,10 @@ def join(
             checkpoints.save(arrays, step, log=to_keep(kept, len(configs)))
     join_scores([(group.folder, len(group.configs)) for group in groups], folder)
     workdir.write_population_config(folder, configs, facts)
-    shutil.rmtree(groups[0].folder.parent)
+    for group in groups:
+        shutil.rmtree(group.folder)
+    with contextlib.suppress(OSError):  # something that is not ours lies there
+        groups[0].folder.parent.rmdir()
     return load_population(folder, warn=warn)
 
 

@@ -31,6 +31,7 @@ UNUSED = {
     "eval_every": "all members are scored at their end",
     "tensorboard": "the losses are in curves.png and in the metrics.jsonl of each system",
 }
+LENGTHS = {"steps", "epochs"}
 SAME_FOR_ALL = ("seed", "image_size", "channels")  # all systems have the same seeds, and see the same images
 
 
@@ -65,7 +66,8 @@ class Options(System, Nets, Optimization, Run):
     seeds: int = option(5, "Seeds of each system, counted from --seed.", whole(1, 10_000))
     vary: tuple[str, ...] = option(
         (),
-        "Options to vary, as NAME=VALUE,VALUE,…: every combination of their values with every system is compared.",
+        "Options to vary, as NAME=VALUE,VALUE,…: every combination of their values with every system is compared. "
+        "Several names as one value are joined by +, and an empty value is none: penalty=,r1,r1+r2.",
         Rule(TEXT.words, TEXT.convert, metavar="NAME=VALUE,VALUE"),
         many=True,
     )
@@ -86,6 +88,9 @@ class Options(System, Nets, Optimization, Run):
         options.check_only(self, [name for name in options_of(self) if name not in options_of(Config)])
         if not self.systems:
             raise UserError("--systems names none: give one or more, separated by spaces.")
+        for i, system in enumerate(self.systems):
+            if system in self.systems[:i]:
+                raise UserError(f"--systems names {system} twice: give each once.")
 
     @property
     def given(self) -> dict[str, Any]:
@@ -99,8 +104,7 @@ class Options(System, Nets, Optimization, Run):
 def systems_of(options_: Options) -> dict[str, list[Config]]:
     """The members' configs by the name of their system, as it stands in the report.
 
-    Raises:
-      UserError: for options that are not allowed, or two systems of one name.
+    Raises `UserError` for options that are not allowed, or have no effect.
     """
     varied: dict[str, list[Any]] = {}
     for name, its_values in map(_varied, options_.vary):
@@ -109,16 +113,15 @@ def systems_of(options_: Options) -> dict[str, list[Config]]:
         varied[name] = its_values
     found: dict[str, list[Config]] = {}
     for system in options_.systems:
+        base = {"preset": system} if system in PRESETS else {"loss": system}
+        _check_given(options_.given, base)
+        _check_varied(varied.keys(), options_.given, base)
         for values in itertools.product(*varied.values()):
             own = dict(zip(varied, values, strict=True))
-            base = {"preset": system} if system in PRESETS else {"loss": system}
-            label = " ".join([system, *(worded(name, value) for name, value in own.items())])
-            if label in found:
-                raise UserError(f"--systems names {label} twice: give each once.")
-            _check_given(options_.given, base)
             first = Config(**{**base, **options_.given, **own})
             if first.seed + options_.seeds > 2**32:
                 raise UserError(f"--seed={first.seed} with --seeds={options_.seeds} goes past {2**32 - 1}.")
+            label = " ".join([system, *(worded(name, value) for name, value in own.items())])
             found[label] = [dataclasses.replace(first, seed=first.seed + i) for i in range(options_.seeds)]
     return found
 
@@ -135,16 +138,30 @@ def _check_given(given: Mapping[str, Any], base: Mapping[str, Any]) -> None:
             )
 
 
-def values_of_file(file: str, flags: Set[str]) -> dict[str, Any]:
-    """What a run's config.json sets beside its preset or loss, but for its folder and what the flags say.
+def _check_varied(varied: Set[str], given: Mapping[str, Any], base: Mapping[str, Any]) -> None:
+    """Raises `UserError` for what a varied option would replace unsaid, and for one that has no effect."""
+    for name in varied:
+        if name in given or name in base:
+            flag = name if name in given else "systems"
+            raise UserError(f"--vary and --{flag} both give {name}: leave it out of one of them.")
+    # Where both are there the steps count: systems of other epochs would be equal, under different names.
+    if varied & LENGTHS and {*varied, *given} >= LENGTHS:
+        raise UserError(
+            "steps and epochs are both given, of which only the steps count: give one of them, as a flag or to --vary."
+        )
 
-    flags: names of those that are given. Raises `UserError` for a file that cannot be read, or is of a population.
+
+def values_of_file(file: str, named: Set[str]) -> dict[str, Any]:
+    """What a run's config.json sets beside its preset or loss, but for its folder and what is given beside the file.
+
+    named: the options that flags give or that are varied; a length there replaces the file's. Raises `UserError` for
+    a file that cannot be read, or is of a population.
     """
     record = workdir.read_file(expanded(file))
     if not record.alone:
         raise UserError(f"--config={file} is of a population: give the config.json of a single run.")
     own = own_values(record.config)
-    left_out = {"workdir", "preset", "loss", *UNUSED, *({"steps"} if "epochs" in flags else ())}
+    left_out = {"workdir", "preset", "loss", *UNUSED, *named, *(LENGTHS if named & LENGTHS else ())}
     return {
         name: value
         for name, value in vars(record.config).items()
@@ -169,16 +186,21 @@ def _varied(text: str) -> tuple[str, list[Any]]:
             + "; seeds are --seeds, and all systems see the same images."
         )
     try:
-        return name, [_read(known[name], value) for value in values.split(",")]
+        read = [_read(known[name], value) for value in values.split(",")]
     except ValueError:
         raise UserError(f"--vary={text} is not allowed: {name} must be {known[name].rule.words}.") from None
+    for i, value in enumerate(read):
+        if value in read[:i]:
+            raise UserError(f"--vary={text} gives {worded(name, value)} twice: give each value once.")
+    return name, read
 
 
 def _read(found: options.Option, text: str) -> Any:
     if found.rule is options.FLAG:
         return {"true": True, "false": False}[text.lower()] if text.lower() in ("true", "false") else text
-    value = found.rule.read(text)
-    return tuple(value.split("+")) if found.many else value
+    if found.many:
+        return tuple(text.split("+")) if text else ()
+    return found.rule.read(text)
 
 
 def folder_name(label: str) -> str:
