@@ -37,7 +37,8 @@ class Members(NamedTuple):
     diverged: Array
 
 
-# (members, data, begin, stop) -> (members at step `stop`, each step's metrics [M, length])
+# (members, data, begin, stop) -> (members at step `stop`, each step's metrics [M, length]). If it stops before the
+# chunk's end, it is given the rest.
 MembersChunk = Callable[[Members, DeviceData, int, int], tuple[Members, Metrics]]
 
 
@@ -69,19 +70,28 @@ def mesh_of(some: Sequence[jax.Device]) -> Mesh:
 
 
 def members_chunk(
-    parts: Parts, length: int, some: Sequence[jax.Device], members: Members, data: DeviceData
+    parts: Parts, course: Plan, some: Sequence[jax.Device], members: Members, data: DeviceData
 ) -> MembersChunk:
     """Many steps of many members as one compiled program, the same one for equal arguments.
 
     As many members at a time as fit in the devices' memory, which a program of a single one is compiled to find out.
     """
+    length = course.length
     together = devices.needs_known_length(some[0])
     group = _group_size(parts, length, some, members, data) if together else 1
+    before = members  # as they were when the chunk began, to which those that diverge go back
 
     def run(members: Members, data: DeviceData, begin: int, stop: int) -> tuple[Members, Metrics]:
-        whole = devices.is_whole(some[0], stop - begin, length)
-        program = members_program(parts, length, group, tuple(some), whole)
-        return program(members, data, np.int32(begin), np.int32(stop))
+        nonlocal before
+        if together:
+            whole = devices.is_whole(some[0], stop - begin, length)
+            program = members_program(parts, length, group, tuple(some), whole)
+            return program(members, data, np.int32(begin), np.int32(stop))
+        if begin == 0 or course.stop(begin - 1) == begin:
+            before = members
+        ends = np.bool_(course.stop(begin) == stop)
+        program = members_program(parts, length, group, tuple(some), False)
+        return program(members, data, np.int32(begin), np.int32(stop), before, ends)
 
     return run
 
@@ -108,10 +118,22 @@ def _group_size(
 def members_program(
     parts: Parts, length: int, group: int, some: tuple[jax.Device, ...], known_length: bool
 ) -> Any:
-    """The program of `members_chunk`, for groups of so many members."""
+    """The program of `members_chunk`, for groups of so many members.
+
+    `program(members, data, begin, stop)` does a whole chunk. `program(…, before, ends)` does a piece of one that began
+    with the members `before`, and says whether the chunk ends with it: what becomes of a member that diverges does not
+    depend on the pieces.
+    """
     steps = devices.make_steps(parts, length, known_length)
 
-    def one(data: DeviceData, begin: Array, stop: Array, member: Members) -> tuple[Members, Metrics]:
+    def one(
+        data: DeviceData,
+        begin: Array,
+        stop: Array,
+        ends: Array | None,
+        pair: tuple[Members, Members | None],
+    ) -> tuple[Members, Metrics]:
+        member, before = pair
         going = member.diverged < 0
         # Members that share operations share their steps as well: told apart in each, they would sort the data anew.
         until = jnp.where(going, stop, begin) if group == 1 else stop
@@ -120,22 +142,36 @@ def members_program(
         bad = jnp.any(jnp.stack([~jnp.isfinite(x) for x in columns.values()]), 0) & measured
         # A state may be lost at the last step of the chunk, which its metrics, taken before, do not show.
         lost = ~jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in _floats(new)]))
+        lost = lost if ends is None else lost & ends
         first = jnp.where(jnp.any(bad), begin + jnp.argmax(bad) + 1, stop).astype(jnp.int32)
         falls = going & (jnp.any(bad) | lost)
         keeps = going & ~falls
-        new = jax.tree.map(lambda a, b: jnp.where(keeps, a, b), new.replace(step=None), member.state)
-        stands = jnp.where(keeps, stop, member.stands)
+        back = member if before is None else before
+        new = jax.tree.map(lambda a, b: jnp.where(keeps, a, b), new.replace(step=None), back.state)
+        stands = jnp.where(keeps, stop, back.stands)
         return Members(new, stands, jnp.where(falls, first, member.diverged)), columns
 
-    def mine(members: Members, data: DeviceData, begin: Array, stop: Array) -> tuple[Members, Metrics]:
-        alone = functools.partial(one, data, begin, stop)
-        return jax.lax.map(alone, members) if group == 1 else jax.lax.map(alone, members, batch_size=group)
+    def mine(
+        members: Members,
+        data: DeviceData,
+        begin: Array,
+        stop: Array,
+        before: Members | None = None,
+        ends: Array | None = None,
+    ) -> tuple[Members, Metrics]:
+        alone = functools.partial(one, data, begin, stop, ends)
+        pairs = members, before
+        return jax.lax.map(alone, pairs) if group == 1 else jax.lax.map(alone, pairs, batch_size=group)
 
     whole = PartitionSpec()
     inputs = BY_MEMBER, whole, whole, whole
-    return jax.jit(
-        jax.shard_map(mine, mesh=mesh_of(some), in_specs=inputs, out_specs=BY_MEMBER, check_vma=False)
-    )
+
+    def program(members: Members, data: DeviceData, begin: Array, stop: Array, *piece: Any) -> Any:
+        specs = (*inputs, BY_MEMBER, whole) if piece else inputs
+        mapped = jax.shard_map(mine, mesh=mesh_of(some), in_specs=specs, out_specs=BY_MEMBER, check_vma=False)
+        return mapped(members, data, begin, stop, *piece)
+
+    return jax.jit(program)
 
 
 def _floats(tree: Any) -> list[Array]:

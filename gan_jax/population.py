@@ -11,7 +11,7 @@ memory holds share every operation. Members spread over the devices; none is its
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -26,9 +26,10 @@ from gan_jax.config import Config
 from gan_jax.devices import AXIS, DeviceData
 from gan_jax.errors import UserError
 from gan_jax.gan import Gan, Log
-from gan_jax.members import Members, MembersChunk, first_members, members_chunk, mesh_of, spread_over, stacked
+from gan_jax.members import Members, first_members, members_chunk, mesh_of, spread_over, stacked
 from gan_jax.options import options_of
 from gan_jax.parts import Facts, Parts, build, facts_of
+from gan_jax.pieces import Pieces
 from gan_jax.plan import Plan, plan
 from gan_jax.step import Metrics
 from gan_jax.step_memory import check_step_fits, members_that_fit
@@ -113,6 +114,22 @@ def fit_population(
     Raises:
       UserError: at the call, for what cannot be trained, or not side by side.
     """
+    return iterate(configs, images, labels, start, progress)
+
+
+def iterate(
+    configs: Sequence[Config],
+    images: np.ndarray | None,
+    labels: np.ndarray | None,
+    start: Population | None,
+    progress: bool = False,
+    asked: Callable[[], bool] = lambda: False,
+) -> Iterator[Population]:
+    """`fit_population`.
+
+    asked: whether somebody wants it to stop. A chunk of slow steps then ends early, and is dropped: what a member that
+    diverges goes back to must not depend on when it was asked.
+    """
     configs = tuple(configs)
     _check_alike(configs)
     if images is None:
@@ -136,8 +153,8 @@ def fit_population(
         members = _go_on(configs, parts, course, facts.num_images, start)
     members = spread_over(members, len(configs), some)
     begun = Population(configs, parts, course, members, 0, 0 if start is None else start.step, {})
-    chunk = members_chunk(parts, course.length, some, members, data)
-    return _chunks(begun, chunk, data, progress)
+    pieces = Pieces(members_chunk(parts, course, some, members, data), some, asked)
+    return _chunks(begun, pieces, data, progress)
 
 
 def prepare_population(configs: Sequence[Config], facts: Facts, *, here: bool = True) -> tuple[Parts, Plan]:
@@ -210,14 +227,16 @@ def _go_on(
 
 
 def _chunks(
-    population: Population, chunk: MembersChunk, data: DeviceData, progress: bool
+    population: Population, pieces: Pieces[Members], data: DeviceData, progress: bool
 ) -> Iterator[Population]:
     total = population.plan.total
     before: Population | None = None
     with bar_of_steps(total, population.step, hidden=not progress) as shown:
         while population.step < total:
             begin, stop = population.step, population.plan.stop(population.step)
-            members, columns = chunk(population.members, data, begin, stop)
+            members, columns, at = pieces.run(population.members, data, begin, stop)
+            if at < stop:
+                return
             if before is not None:
                 _show(shown, before)  # the devices are busy meanwhile
             population = before = dataclasses.replace(

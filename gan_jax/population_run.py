@@ -21,7 +21,8 @@ from gan_jax.errors import InUse, UserError
 from gan_jax.loading import restored_population
 from gan_jax.options import options_of
 from gan_jax.parts import Facts, facts_of
-from gan_jax.population import Population, fit_population
+from gan_jax.plan import plan
+from gan_jax.population import Population, iterate
 from gan_jax.report import LogRow, read_rows, with_lost
 from gan_jax.state import to_arrays
 from gan_jax.stopping import Stopped, signals
@@ -61,26 +62,28 @@ def train_population(
             checkpoints.set_aside_after(start.step)
             show(start)
         rows = _rows(folder, start, checkpoints, warn)
-        population = start
+        population, saved = start, 0 if start is None else start.step
+
+        def save(population: Population) -> None:
+            # The log first: a run that goes on from this checkpoint finds the rows before it.
+            write_log(folder, rows)
+            kept = to_keep(rows, len(configs))
+            checkpoints.save(to_arrays(population.real_members()), population.step, log=kept)
+
         with signals() as received:
-            for population in fit_population(configs, images, labels, start=start):
+            for population in iterate(configs, images, labels, start, asked=lambda: bool(received)):
                 rows.append(_row(population))
                 show(population)
-                if (
-                    received
-                    or population.plan.saves(population.step)
-                    or population.step == population.plan.total
-                ):
-                    write_log(
-                        folder, rows
-                    )  # first: a run that goes on from this checkpoint finds the rows before it
-                    kept = to_keep(rows, len(configs))
-                    checkpoints.save(to_arrays(population.real_members()), population.step, log=kept)
+                if population.plan.saves(population.step) or population.step == population.plan.total:
+                    save(population)
+                    saved = population.step
                 if received:
                     break
-        assert population is not None
-        if population.step < population.plan.total:
-            raise Stopped(population.step, population.plan.total, received[0])
+            if population is not None and population.step > saved:
+                save(population)
+        done, total = 0 if population is None else population.step, plan(configs[0], facts.num_images).total
+        if population is None or done < total:
+            raise Stopped(done, total, received[0])
     return population
 
 

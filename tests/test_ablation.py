@@ -120,9 +120,9 @@ def test_the_command_tries_changes_and_takes_what_is_there(
 
     # Nothing is trained again, and a change is added.
     trained = []
-    original = population_run.fit_population
+    original = population_run.iterate
     monkeypatch.setattr(
-        population_run, "fit_population", lambda *a, **k: trained.append(a[0][0]) or original(*a, **k)
+        population_run, "iterate", lambda *a, **k: trained.append(a[0][0]) or original(*a, **k)
     )
     assert ablation.main([*FLAGS, "rates=half"]) == 0
     fresh = [config for config in trained if config.g_learning_rate == 1e-4]

@@ -1,18 +1,22 @@
 """Chunks of slow steps run in pieces, and a run that is asked to stop ends after one."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 import gan_jax
-from gan_jax import pieces, train
+from gan_jax import pieces, population_run, train
 from gan_jax.config import Config
 from gan_jax.pieces import Pieces
+from gan_jax.population import Population
+from gan_jax.population_run import train_population
 from gan_jax.state import to_arrays
 from gan_jax.stopping import Stopped
 
@@ -91,3 +95,65 @@ def test_a_run_that_is_stopped_within_a_chunk_goes_on_to_the_same_bits(
         json.loads(line)["step"] for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
     ]
     assert steps == [2, 12]
+
+
+def members(small: Small, **fields: Any) -> list[Config]:
+    """Three; the second diverges in its first steps."""
+    config = small(steps=20, log_every=10, optimizer="rmsprop", d_learning_rate=1e-3, **fields)
+    return [config, dataclasses.replace(config, g_learning_rate=1e30), dataclasses.replace(config, seed=1)]
+
+
+@pytest.mark.parametrize("start_late", [False, True])
+def test_the_pieces_of_a_populations_chunk_give_the_bits_of_the_whole(
+    small: Small, start_late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = members(small)
+    if start_late:  # the one that diverges does so in the second chunk, and goes back to its begin
+        calm = [dataclasses.replace(c, g_learning_rate=1e-3, steps=10) for c in configs]
+        *_, start = gan_jax.fit_population(calm, IMAGES)
+    else:
+        start = None
+    found: list[Population] = []
+    for seconds in (1e9, 1e-9):
+        monkeypatch.setattr(pieces, "SECONDS", seconds)
+        *_, last = gan_jax.fit_population(configs, IMAGES, start=start)
+        found.append(last)
+    whole, cut = found
+    assert whole.diverged.tolist() == cut.diverged.tolist()
+    assert whole.members.stands.tolist()[:3] == [20, 10 * start_late, 20]
+    assert (whole.diverged >= 0).tolist() == [False, True, False]
+    assert_same(to_arrays(whole.real_members()), to_arrays(cut.real_members()))
+    for name, values in whole.metrics.items():
+        np.testing.assert_array_equal(values, cut.metrics[name])
+
+
+def test_a_population_that_is_stopped_within_a_chunk_drops_it(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = members(small, checkpoint_every=100)
+    monkeypatch.setattr(pieces, "SECONDS", 1e-9)
+
+    class Received(list[int]):
+        """Signal 15 arrives when it is looked at for so many times."""
+
+        def __init__(self, times: int) -> None:
+            super().__init__()
+            self.times = times
+
+        def __bool__(self) -> bool:
+            self.append(15)
+            return len(self) > self.times
+
+    # Each of the ten pieces of a chunk but the last is followed by a look, and each chunk by another.
+    for times, step in ((3, 0), (14, 10)):
+        with monkeypatch.context() as patch:
+            patch.setattr(population_run, "signals", lambda n=times: contextlib.nullcontext(Received(n)))
+            with pytest.raises(Stopped, match=rf"Stopped at step {step} of 20"):
+                train_population(tmp_path / "cut", configs, IMAGES, warn=pytest.fail)
+    steps = [json.loads(x)["step"] for x in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [10]
+    cut = train_population(tmp_path / "cut", configs, IMAGES, warn=pytest.fail)
+    whole = train_population(tmp_path / "whole", configs, IMAGES, warn=pytest.fail)
+    assert_same(to_arrays(cut.real_members()), to_arrays(whole.real_members()))
+    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("cut", "whole")]
+    assert logs[0] == logs[1]
