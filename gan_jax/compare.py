@@ -30,7 +30,7 @@ from gan_jax.evaluation.named import Judge, evaluator_for
 from gan_jax.parts import Facts, facts_of
 from gan_jax.population import Population, prepare_population
 from gan_jax.population_run import check_same, train_population
-from gan_jax.step_memory import members_that_fit
+from gan_jax.step_memory import check_members_fit
 from gan_jax.storage import content_of, expanded
 from gan_jax.training import images_of
 
@@ -61,11 +61,10 @@ def compare(options_: Options) -> Path:
         print(f"{len(systems)} systems × {options_.seeds} seeds on {dataset}, in {folder}", flush=True)
         if elsewhere is None:
             evaluator = judge(first.dataset, first.data_dir, first.image_size, first.channels, options_.num)
-            most = {
-                label: members_that_fit(configs, *prepared[label], facts.num_images)
-                for label, configs in systems.items()
-            }
-            entries = _train(systems, totals, most, images, labels, evaluator, folder)
+            for label, configs in systems.items():
+                if not (folder / folder_name(label)).exists():
+                    check_members_fit(configs, *prepared[label], facts)
+            entries = _train(systems, totals, images, labels, evaluator, folder)
             write(folder, entries, evaluator, dataset=dataset)
         else:
             elsewhere(options_, systems, totals, folder)
@@ -122,42 +121,58 @@ def judge(
 def _train(
     systems: Mapping[str, Sequence[Config]],
     totals: Mapping[str, int],
-    most: Mapping[str, int],
     images: np.ndarray,
     labels: np.ndarray | None,
     evaluator: Judge,
     folder: Path,
 ) -> dict[str, Scored]:
-    """All systems, trained and scored one after the other, in groups of as many members as fit the memory."""
+    """All systems, trained and scored one after the other."""
     entries: dict[str, Scored] = {}
     total = sum(totals[label] * len(configs) for label, configs in systems.items())
     with tqdm(total=total, unit="step", unit_scale=True, disable=None, dynamic_ncols=True) as bar:
         for label, configs in systems.items():
+            show = _shown(bar, label, totals[label])
             own = folder / folder_name(label)
-            groups = groups_of(own, configs, most[label])
-            for group in groups:
-                show = _shown(bar, label, totals[label])
-                population = train_population(
-                    group.folder, group.configs, images, labels, warn=report.warn, show=show
-                )
-                if group.folder != own:
-                    scores_of(population, evaluator, group.folder)
-            if groups[0].folder != own:
-                population = join(own, configs, groups, report.warn)
-            bar.set_description(f"{label}, scores")
-            entries[label] = scores_of(population, evaluator, own)
+            entries[label] = _train_system(own, configs, images, labels, evaluator, show)
     return entries
 
 
-def _shown(bar: tqdm, label: str, total: int) -> Callable[[Population], None]:
-    """Has the bar count the steps of a population's members, one after the other."""
-    done = bar.n
+def _train_system(
+    own: Path,
+    configs: Sequence[Config],
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    evaluator: Judge,
+    show: Callable[[int, Population | None], None],
+) -> Scored:
+    """One of them, in its folder; no member's state is left in the memory."""
+    groups = groups_of(own, configs, len(configs))
+    done = 0
+    for group in groups:
+        population = train_population(
+            group.folder, group.configs, images, labels, warn=report.warn, show=functools.partial(show, done)
+        )
+        done += population.step * len(population)
+        if group.folder != own:
+            scores_of(population, evaluator, group.folder)
+    if groups[0].folder != own:
+        population = join(own, configs, groups, report.warn)
+    show(0, None)
+    return scores_of(population, evaluator, own)
 
-    def show(population: Population) -> None:
+
+def _shown(bar: tqdm, label: str, total: int) -> Callable[[int, Population | None], None]:
+    """Has the bar count the steps of a population's members, after those of other groups; None: they are scored."""
+    begin = bar.n
+
+    def show(done: int, population: Population | None) -> None:
+        if population is None:
+            bar.set_description(f"{label}, scores")
+            return
         lost = int((population.diverged >= 0).sum())
         words = f"{label}: {len(population)} members, step {population.step}/{total}"
         bar.set_description(words + (f", {lost} diverged" if lost else ""), refresh=False)
-        bar.update(done + population.step * len(population) - bar.n)
+        bar.update(begin + done + population.step * len(population) - bar.n)
 
     return show
 
@@ -172,7 +187,7 @@ def main(args: Sequence[str]) -> int:
     prog, names = "python -m gan_jax.compare", {arg.split("=")[0].replace("-", "_")[2:] for arg in args}
     if name := next((name for name in FOREIGN if name in names), None):
         raise UserError(f"--{name} is not for a comparison: {FOREIGN[name]} See {prog} --help.")
-    # What --vary names, as --config yields to it as to flags. Other texts with '=' are flags, or name no option.
+    # What --vary names: --config yields to it as to flags.
     varied = {arg.removeprefix("--vary=").split("=")[0].lstrip("-") for arg in args if "=" in arg}
     settings = cli.parse(
         Options,

@@ -79,7 +79,8 @@ def members_chunk(
     length = course.length
     together = devices.needs_known_length(some[0])
     group = _group_size(parts, length, some, members, data) if together else 1
-    before = members  # as they were when the chunk began, to which those that diverge go back
+    # As they were when the chunk began, to which those that diverge go back.
+    before = None if together else members
 
     def run(members: Members, data: DeviceData, begin: int, stop: int) -> tuple[Members, Metrics]:
         nonlocal before
@@ -108,7 +109,7 @@ def _group_size(
         .compile()
     )
     analysis = compiled.memory_analysis()
-    if analysis is None:
+    if analysis is None or not np.isfinite(free):
         return each
     room = HEADROOM * free - analysis.output_size_in_bytes
     return int(np.clip(room // max(analysis.temp_size_in_bytes, 1), 1, each))

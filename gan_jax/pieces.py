@@ -7,7 +7,8 @@ from typing import Any, Generic, TypeVar
 import jax
 import numpy as np
 
-from gan_jax.devices import DeviceData, needs_known_length
+from gan_jax import devices as devices_
+from gan_jax.devices import DeviceData
 from gan_jax.step import Metrics
 
 State = TypeVar("State")
@@ -33,7 +34,7 @@ class Pieces(Generic[State]):
         asked: whether somebody wants the run to stop; a chunk that is being cut then ends early.
         """
         self._chunk, self._asked = chunk, asked
-        whole = needs_known_length(devices[0]) or jax.process_count() > 1
+        whole = devices_.needs_known_length(devices[0]) or jax.process_count() > 1
         self._most: float = np.inf if whole else 1
         self._compiled = False
 

@@ -32,7 +32,7 @@ from gan_jax.parts import Facts, Parts, build, facts_of
 from gan_jax.pieces import Pieces
 from gan_jax.plan import Plan, plan
 from gan_jax.step import Metrics
-from gan_jax.step_memory import check_step_fits, members_that_fit
+from gan_jax.step_memory import check_members_fit, check_step_fits
 from gan_jax.training import check_goes_on, images_of, other_part
 
 
@@ -139,11 +139,8 @@ def iterate(
     images, labels = images_of(configs[0], images, labels)
     facts = facts_of(images, labels, conditional=configs[0].conditional)
     parts, course = prepare_population(configs, facts)
-    if len(configs) > (most := members_that_fit(configs, parts, course, facts.num_images)):
-        raise UserError(
-            f"{len(configs)} members do not fit the memory while they train: train {most} at a time. "
-            "`gan_jax.compare` does that by itself."
-        )
+    if start is None:  # else they are in the memory already
+        check_members_fit(configs, parts, course, facts)
     some = jax.devices()[: len(configs)]
     data = jnp.asarray(images), jnp.asarray(labels, jnp.int32) if parts.num_classes is not None else None
     data = jax.device_put(data, NamedSharding(mesh_of(some), PartitionSpec()))

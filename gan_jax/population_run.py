@@ -25,7 +25,7 @@ from gan_jax.plan import plan
 from gan_jax.population import Population, iterate
 from gan_jax.report import LogRow, read_rows, with_lost
 from gan_jax.state import to_arrays
-from gan_jax.stopping import Stopped, signals
+from gan_jax.stopping import CHUNKS, Stopped, signals
 from gan_jax.storage import locked, write_atomically
 
 MOST_NUMBERS = 20_000  # of each metric, over the members and the rows of a log, in a checkpoint
@@ -46,7 +46,7 @@ def train_population(
 
     Raises:
       UserError: for what cannot be trained, or a folder of another population; `InUse` for one that trains now.
-      Stopped: after a signal; what was done is saved.
+      Stopped: after a signal; what was done before the chunk at hand is saved.
     """
     facts = facts_of(images, labels, conditional=configs[0].conditional)
     digest = workdir.digest(configs, facts)
@@ -70,7 +70,7 @@ def train_population(
             kept = to_keep(rows, len(configs))
             checkpoints.save(to_arrays(population.real_members()), population.step, log=kept)
 
-        with signals() as received:
+        with signals(words=CHUNKS) as received:
             for population in iterate(configs, images, labels, start, asked=lambda: bool(received)):
                 rows.append(_row(population))
                 show(population)

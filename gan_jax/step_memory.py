@@ -15,13 +15,13 @@ from gan_jax import state
 from gan_jax.config import Config
 from gan_jax.devices import free_memory
 from gan_jax.errors import UserError
-from gan_jax.parts import Parts
+from gan_jax.parts import Facts, Parts
 from gan_jax.plan import Plan
 
 # A batch whose inputs take less than this fraction of the memory is not looked at, which costs time.
 SMALL = 1000
 HEADROOM = 0.8  # of a device's free memory, for members
-COPIES = 3  # of a member's state while it trains: before a chunk, after it, and on its way to a checkpoint
+COPIES = 3  # of a member's state while it trains: before a chunk, in it, and after it
 
 
 def check_step_fits(config: Config, parts: Parts, devices: Sequence[jax.Device]) -> None:
@@ -37,20 +37,19 @@ def check_step_fits(config: Config, parts: Parts, devices: Sequence[jax.Device])
         )
 
 
-def members_that_fit(configs: Sequence[Config], parts: Parts, course: Plan, num_images: int) -> int:
-    """How many of these members all devices can train at a time.
-
-    Raises `UserError` if not even one copy of all of them fits a device, which is what a report needs.
-    """
+def check_members_fit(configs: Sequence[Config], parts: Parts, course: Plan, facts: Facts) -> None:
+    """Raises `UserError` if these members do not fit the memory while they train, beside their images."""
     devices = jax.devices()
-    room = HEADROOM * free_memory(devices)
-    each = member_bytes(configs[0], parts, course, num_images)
+    copies = COPIES / len(devices)
+    if devices[0].platform != "cpu":  # all are made on the first device, and spread from there
+        copies = max(copies, 2.0)
+    room = HEADROOM * free_memory(devices) - facts.num_bytes
+    each = copies * member_bytes(configs[0], parts, course, facts.num_images)
     if len(configs) * each > room:
         raise UserError(
-            f"{len(configs)} members take {len(configs) * each / 1e9:.1f} GB, {each / 1e6:.0f} MB each, and "
-            f"{room / 1e9:.1f} GB are free for them: train {max(int(room / each), 1)} at most."
+            f"{len(configs)} GANs side by side take {len(configs) * each / 1e9:.1f} GB on each device, and "
+            f"{max(room, 0) / 1e9:.1f} GB are free: train fewer."
         )
-    return max(int(room / (COPIES * each)), 1) * len(devices)
 
 
 def member_bytes(config: Config, parts: Parts, course: Plan, num_images: int) -> int:

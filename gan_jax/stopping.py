@@ -17,6 +17,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # What is said to the first of them.
 STEPS = "stopping: the steps at hand are finished and saved first"
+CHUNKS = "stopping: the steps before the chunk at hand are saved first"
 FILES = "the run is done, and its files are being finished"
 
 

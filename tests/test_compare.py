@@ -45,10 +45,11 @@ def own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [1, 0])  # whose log is lost has no curves, and all else
 def test_what_diverged_is_named_with_its_step(rows: int, tmp_path: Path) -> None:
     configs = [gan_jax.Config(seed=seed) for seed in (5, 6)]
-    population: Any = SimpleNamespace(configs=configs, plan=SimpleNamespace(total=2000))
     judge: Any = SimpleNamespace(name=lambda metric: metric, floors=dict)
     row = {"step": 1200, "d_loss": [1.0, None], "g_loss": [2.0, None]}
-    entry = Scored(population, [-1, 1200], [{"frechet_distance": 3.0}, {}], [row] * rows, np.zeros(0))
+    entry = Scored(
+        tuple(configs), 2000, [-1, 1200], [{"frechet_distance": 3.0}, {}], [row] * rows, np.zeros(0)
+    )
     results.write(tmp_path, {"hinge": entry}, judge, dataset="mnist")
     assert "\nDiverged: hinge with seed 6 at step 1,200.\n" in (tmp_path / "report.md").read_text()
     assert (tmp_path / "results.csv").read_text().endswith("hinge,5,,3.0\nhinge,6,1200,\n")

@@ -1,17 +1,17 @@
-"""Populations that do not fit the memory: split where that helps, refused in one line where it does not."""
+"""Populations that do not fit the memory, and groups of members that go on."""
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 import gan_jax
-from gan_jax import compare, step_memory
+from gan_jax import population, step_memory
 from gan_jax.comparison.groups import groups_of, join
-from gan_jax.comparison.systems import Options
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.loading import load_population
@@ -35,7 +35,9 @@ def _room_for(monkeypatch: pytest.MonkeyPatch, copies: float, config: Config) ->
     monkeypatch.setattr(jax, "devices", lambda *backend: some)
     facts = facts_of(IMAGES, None)
     each = member_bytes(config, *prepare_population([config], facts), facts.num_images)
-    monkeypatch.setattr(step_memory, "free_memory", lambda devices: copies * each / HEADROOM)
+    monkeypatch.setattr(
+        step_memory, "free_memory", lambda devices: (copies * each + facts.num_bytes) / HEADROOM
+    )
 
 
 def test_a_members_bytes_are_those_of_its_state(small: Small) -> None:
@@ -49,35 +51,26 @@ def test_a_members_bytes_are_those_of_its_state(small: Small) -> None:
 def test_more_members_than_fit_are_refused(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small(steps=2)
     _room_for(monkeypatch, 2 * COPIES + 0.5, config)
-    assert len(next(iter(gan_jax.fit_population(_members(config, 2), IMAGES)))) == 2
-    with pytest.raises(UserError, match=r"^3 members do not fit .* train 2 at a time"):
+    *_, found = gan_jax.fit_population(_members(config, 2), IMAGES)
+    words = r"^3 GANs side by side take 0\.0 GB on each device, and 0\.0 GB are free: train fewer\.$"
+    with pytest.raises(UserError, match=words):
         gan_jax.fit_population(_members(config, 3), IMAGES)
-    with pytest.raises(UserError, match=r"^7 members take 0\.0 GB, .* train 6 at most"):
-        gan_jax.fit_population(_members(config, 7), IMAGES)
+    monkeypatch.setattr(population, "check_members_fit", pytest.fail)
+    longer = [dataclasses.replace(each, steps=4) for each in found.configs]
+    assert gan_jax.fit_population(longer, IMAGES, start=found)  # they are there already
 
 
-def test_a_comparison_trains_those_that_fit_in_turns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Small
+def test_a_comparison_that_does_not_fit_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: Any
 ) -> None:
     np.savez(tmp_path / "own.npz", images=IMAGES)
-    fields = {"batch_size": 16, "z_dim": 8, "steps": 4, "log_every": 2, "model": "mlp"}
-    options = {"systems": ("hinge",), "seeds": 3, "num": 32, "dataset": str(tmp_path / "own.npz"), **fields}
-    monkeypatch.setattr(compare.report, "warn", pytest.fail)
-    compare.compare(Options(**options, workdir=str(tmp_path / "whole")))
-    groups = []
-    monkeypatch.setattr(
-        compare,
-        "train_population",
-        lambda folder, *a, **k: groups.append(folder) or train_population(folder, *a, **k),
-    )
-    _room_for(monkeypatch, 2 * COPIES + 0.5, Config(preset="hinge", **fields))
-    compare.compare(Options(**options, workdir=str(tmp_path / "split")))
-    assert [folder.name for folder in groups] == ["00000", "00002"]
-    whole, split = (load_population(tmp_path / name / "hinge") for name in ("whole", "split"))
-    for name, array in to_arrays(whole.members).items():
-        np.testing.assert_array_equal(to_arrays(split.members)[name], array)
-    for name in ("results.csv", "report.md"):
-        assert (tmp_path / "split" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(step_memory, "free_memory", lambda devices: 5e7)
+    flags = ["--dataset=own.npz", "--model=mlp", "--batch_size=16", "--steps=2", "--num=32", "--workdir=c"]
+    done = in_process("compare", "--systems", "hinge", "--seeds=500", *flags)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "500 GANs side by side take" in done.stderr
+    assert not Path("c").exists()
 
 
 def test_groups_of_more_members_are_not_left_behind(tmp_path: Path, small: Small) -> None:

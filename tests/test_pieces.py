@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gan_jax
-from gan_jax import pieces, population_run, train
+from gan_jax import devices, pieces, population_run, train
 from gan_jax.config import Config
 from gan_jax.pieces import Pieces
 from gan_jax.population import Population
@@ -42,7 +42,7 @@ def test_the_pieces_of_a_chunk_give_the_bits_of_the_whole(
 ) -> None:
     config = small(steps=15, log_every=5, ema=0.9)
     with monkeypatch.context() as patch:
-        patch.setattr(pieces, "needs_known_length", lambda device: True)  # an accelerator's chunks are whole
+        patch.setattr(devices, "needs_known_length", lambda device: True)  # an accelerator's chunks are whole
         metrics, state = trained(config)
     monkeypatch.setattr(pieces, "SECONDS", seconds)
     cut_metrics, cut_state = trained(config)
@@ -147,7 +147,9 @@ def test_a_population_that_is_stopped_within_a_chunk_drops_it(
     # Each of the ten pieces of a chunk but the last is followed by a look, and each chunk by another.
     for times, step in ((3, 0), (14, 10)):
         with monkeypatch.context() as patch:
-            patch.setattr(population_run, "signals", lambda n=times: contextlib.nullcontext(Received(n)))
+            patch.setattr(
+                population_run, "signals", lambda words, n=times: contextlib.nullcontext(Received(n))
+            )
             with pytest.raises(Stopped, match=rf"Stopped at step {step} of 20"):
                 train_population(tmp_path / "cut", configs, IMAGES, warn=pytest.fail)
     steps = [json.loads(x)["step"] for x in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]

@@ -38,9 +38,8 @@ def groups_of(folder: Path, configs: Sequence[Config], size: int) -> list[Group]
     """
     if not (folder / "config.json").exists():
         begun = [path.name.removeprefix(workdir.GROUPS) for path in folder.glob(f"{workdir.GROUPS}*")]
-        lost = (
-            len(configs) if Checkpoints(folder / "checkpoints").steps else size
-        )  # of a whole one's config.json
+        # Checkpoints of the system's own: it was trained whole, and its config.json was lost.
+        lost = len(configs) if Checkpoints(folder / "checkpoints").steps else size
         size = next((int(text) for text in sorted(begun) if text.isdecimal() and int(text)), lost)
         parent = folder / f"{workdir.GROUPS}{size}"
         firsts = range(0, len(configs), size)

@@ -66,7 +66,7 @@ def _json(entries: Mapping[str, Scored], pairs: Pairs, evaluator: Judge) -> dict
             label: {
                 "members": [
                     {"config": config.to_json(c), "diverged": d, "scores": s}
-                    for c, d, s in zip(entry.population.configs, entry.diverged, entry.scores, strict=True)
+                    for c, d, s in zip(entry.configs, entry.diverged, entry.scores, strict=True)
                 ],
                 "spread": {
                     metric: found._asdict()
@@ -94,7 +94,7 @@ def _csv(entries: Mapping[str, Scored]) -> str:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["system", "seed", "diverged", *metrics])
     for label, entry in entries.items():
-        for c, d, s in zip(entry.population.configs, entry.diverged, entry.scores, strict=True):
+        for c, d, s in zip(entry.configs, entry.diverged, entry.scores, strict=True):
             table.writerow([label, c.seed, "" if d < 0 else d, *(s.get(metric, "") for metric in metrics)])
     return text.getvalue()
 
@@ -119,7 +119,7 @@ def _report(
     for label, entry in entries.items():
         cells = [_cell([s[m] for s in entry.scores if m in s]) for m in metrics]
         lines.append(
-            f"| {label} | {entry.population.plan.total} | "
+            f"| {label} | {entry.steps} | "
             + " | ".join(cells)
             + f" | {sum(d >= 0 for d in entry.diverged)} of {seeds} | {_collapsed(entry, floors)} |"
         )
@@ -157,7 +157,7 @@ def _lost(entries: Mapping[str, Scored]) -> list[str]:
     return [
         f"{label} with seed {c.seed} at step {d:,}"
         for label, entry in entries.items()
-        for c, d in zip(entry.population.configs, entry.diverged, strict=True)
+        for c, d in zip(entry.configs, entry.diverged, strict=True)
         if d >= 0
     ]
 

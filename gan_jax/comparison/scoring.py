@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax import pictures
+from gan_jax.config import Config
 from gan_jax.drawing import shown_beside
 from gan_jax.evaluation.named import Judge
 from gan_jax.population import Population
@@ -19,14 +20,15 @@ from gan_jax.storage import content_of, replacing, write_atomically
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """A system in a comparison.
+    """A system in a comparison; its members' states are not kept, since the next system needs the memory.
 
-    configs: its members', as JSON. diverged: the step of each, or −1. scores: of each member by metric, empty for those
-    that diverged. rows: the log, a list for each metric. grid: one picture of samples, eight a member, or
-    the plane of each.
+    configs: its members'. steps: the length of their run. diverged: the step of each, or −1. scores: of each member by
+    metric, empty for those that diverged. rows: the log, a list for each metric. grid: one picture of samples, eight a
+    member, or the plane of each.
     """
 
-    population: Population
+    configs: tuple[Config, ...]
+    steps: int
     diverged: list[int]
     scores: list[dict[str, float]]
     rows: list[LogRow]
@@ -65,7 +67,7 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
     with replacing(folder / "samples.png") as new:
         pictures.grid(grid, PER_MEMBER).save(new, "PNG")
     log = read_rows(folder / "metrics.jsonl", population.step)
-    return Scored(population, population.diverged.tolist(), scores, log, grid)
+    return Scored(population.configs, population.plan.total, population.diverged.tolist(), scores, log, grid)
 
 
 def join_scores(parts: Sequence[tuple[Path, int]], folder: Path) -> None:

@@ -119,6 +119,8 @@ def systems_of(options_: Options) -> dict[str, list[Config]]:
         for values in itertools.product(*varied.values()):
             own = dict(zip(varied, values, strict=True))
             first = Config(**{**base, **options_.given, **own})
+            if "epochs" in own and first.steps is not None:
+                raise UserError(f"--vary epochs has no effect on {system}, which sets steps: vary those.")
             if first.seed + options_.seeds > 2**32:
                 raise UserError(f"--seed={first.seed} with --seeds={options_.seeds} goes past {2**32 - 1}.")
             label = " ".join([system, *(worded(name, value) for name, value in own.items())])
