@@ -1,10 +1,10 @@
-"""Eight systems on the same small convolutional nets: a plugin for the comparison that README.md shows.
+"""Systems on the same small convolutional nets: a plugin for the comparison that README.md shows.
 
     python -m gan_jax.compare --plugin=experiments/presets.py --seeds=5 --workdir=runs/presets \
-        --systems best wgan_gp gan_conv hinge dragan lsgan r3gan wgan_conv
+        --systems best wgan_gp gan_conv hinge dragan lsgan r3gan
 
-The presets `gan` and `wgan` have the nets `mlp`. Here the loss of `gan` is in the default system, and `wgan` is on
-`conv_small`, with rates and a clip that suit it, for six epochs, which are a ninth of its own.
+The presets `gan` and `wgan` have the nets `mlp`. Here the loss of `gan` is in the default system, and `wgan_conv` is
+`wgan` on `conv_small`, with rates and a clip that suit it.
 """
 
 from gan_jax import PRESETS, Config
@@ -13,5 +13,5 @@ from gan_jax import PRESETS, Config
 PRESETS["gan_conv"] = Config(loss="cross_entropy")
 # Clipping at 0.01 was made for a critic with BatchNorm, and leaves these nets grey.
 PRESETS["wgan_conv"] = Config(
-    preset="wgan", model="conv_small", epochs=6, clip=0.03, g_learning_rate=5e-4, d_learning_rate=5e-4
+    preset="wgan", model="conv_small", clip=0.03, g_learning_rate=5e-4, d_learning_rate=5e-4
 )
