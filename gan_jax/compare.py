@@ -131,48 +131,44 @@ def _train(
     total = sum(totals[label] * len(configs) for label, configs in systems.items())
     with tqdm(total=total, unit="step", unit_scale=True, disable=None, dynamic_ncols=True) as bar:
         for label, configs in systems.items():
-            show = _shown(bar, label, totals[label])
             own = folder / folder_name(label)
-            entries[label] = _train_system(own, configs, images, labels, evaluator, show)
+            entries[label] = _train_system(own, label, configs, images, labels, evaluator, bar)
     return entries
 
 
 def _train_system(
     own: Path,
+    label: str,
     configs: Sequence[Config],
     images: np.ndarray,
     labels: np.ndarray | None,
     evaluator: Judge,
-    show: Callable[[int, Population | None], None],
+    bar: tqdm,
 ) -> Scored:
     """One of them, in its folder; no member's state is left in the memory."""
     groups = groups_of(own, configs, len(configs))
-    done = 0
     for group in groups:
+        show = _shown(bar, label)
         population = train_population(
-            group.folder, group.configs, images, labels, warn=report.warn, show=functools.partial(show, done)
+            group.folder, group.configs, images, labels, warn=report.warn, show=show
         )
-        done += population.step * len(population)
         if group.folder != own:
             scores_of(population, evaluator, group.folder)
     if groups[0].folder != own:
         population = join(own, configs, groups, report.warn)
-    show(0, None)
+    bar.set_description(f"{label}, scores")
     return scores_of(population, evaluator, own)
 
 
-def _shown(bar: tqdm, label: str, total: int) -> Callable[[int, Population | None], None]:
-    """Has the bar count the steps of a population's members, after those of other groups; None: they are scored."""
-    begin = bar.n
+def _shown(bar: tqdm, label: str) -> Callable[[Population], None]:
+    """Has the bar count the steps of a population's members, one after the other."""
+    done = bar.n
 
-    def show(done: int, population: Population | None) -> None:
-        if population is None:
-            bar.set_description(f"{label}, scores")
-            return
+    def show(population: Population) -> None:
         lost = int((population.diverged >= 0).sum())
-        words = f"{label}: {len(population)} members, step {population.step}/{total}"
+        words = f"{label}: {len(population)} members, step {population.step}/{population.plan.total}"
         bar.set_description(words + (f", {lost} diverged" if lost else ""), refresh=False)
-        bar.update(begin + done + population.step * len(population) - bar.n)
+        bar.update(done + population.step * len(population) - bar.n)
 
     return show
 
@@ -201,9 +197,7 @@ def main(args: Sequence[str]) -> int:
         ),
     )
     if {"steps", "epochs"} <= names:
-        report.warn(
-            f"--steps={settings.steps} and --epochs={settings.epochs} were both given: the steps count."
-        )
+        report.warn_of_two_lengths(settings.steps, settings.epochs)
     cli.use_compilation_cache()
     compare(settings)
     return 0

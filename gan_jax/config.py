@@ -178,7 +178,7 @@ def command_from_args(kind: type[C], args: Sequence[str]) -> C:
     if {"--steps", "--epochs"} <= names:
         from gan_jax import report  # which takes a Config
 
-        report.warn(f"--steps={found.steps} and --epochs={found.epochs} were both given: the steps count.")
+        report.warn_of_two_lengths(found.steps, found.epochs)
     return found
 
 

@@ -84,15 +84,14 @@ def members_chunk(
 
     def run(members: Members, data: DeviceData, begin: int, stop: int) -> tuple[Members, Metrics]:
         nonlocal before
-        if together:
-            whole = devices.is_whole(some[0], stop - begin, length)
-            program = members_program(parts, length, group, tuple(some), whole)
-            return program(members, data, np.int32(begin), np.int32(stop))
-        if begin == 0 or course.stop(begin - 1) == begin:
-            before = members
-        ends = np.bool_(course.stop(begin) == stop)
-        program = members_program(parts, length, group, tuple(some), False)
-        return program(members, data, np.int32(begin), np.int32(stop), before, ends)
+        piece: tuple[Any, ...] = ()
+        if not together:
+            if course.stop(begin - 1) == begin:
+                before = members
+            piece = before, np.bool_(course.stop(begin) == stop)
+        whole = devices.is_whole(some[0], stop - begin, length)
+        program = members_program(parts, length, group, tuple(some), whole)
+        return program(members, data, np.int32(begin), np.int32(stop), *piece)
 
     return run
 

@@ -29,6 +29,11 @@ def warn(message: str) -> None:
     tqdm.write(f"warning: {printable(message)}", file=sys.stderr)
 
 
+def warn_of_two_lengths(steps: int | None, epochs: int) -> None:
+    """Say which of two flags counts."""
+    warn(f"--steps={steps} and --epochs={epochs} were both given: the steps count.")
+
+
 def note(message: str) -> None:
     """One line on standard error that is no warning."""
     tqdm.write(message, file=sys.stderr)

@@ -29,23 +29,29 @@ COMPARED = {
 FILES = ("report.md", "results.json", "results.csv", "curves.png")
 FOUND = ("classes_found", "modes_found")
 
-Pairs = Mapping[tuple[str, str, str], Difference]  # of two systems, by a metric
+# Of each metric and two systems: their difference, and whether it is there when all pairs are looked at together.
+Pairs = Mapping[str, Mapping[tuple[str, str], tuple[Difference, bool]]]
 
 
 def write(folder: Path, entries: Mapping[str, Scored], evaluator: Judge, *, dataset: str) -> None:
     """Write all of it into the folder of the comparison."""
-    measured = {metric for entry in entries.values() for metric in _metrics(entry)}
-    # Without any score at all, since all diverged, the first is what is missing.
-    compared = [metric for metric in COMPARED if metric in measured] or list(COMPARED)[:1]
-    pairs = {
-        (a, b, metric): _difference(entries[a], entries[b], metric)
-        for metric in compared
-        for a, b in itertools.combinations(entries, 2)
-    }
+    pairs = _pairs(entries)
     write_atomically(folder / "results.json", json.dumps(_json(entries, pairs, evaluator), indent=2) + "\n")
     write_atomically(folder / "results.csv", _csv(entries))
     plot_curves(entries, folder / "curves.png", f"{dataset}: mean over the seeds, and their range")
     write_atomically(folder / "report.md", _report(entries, pairs, evaluator, dataset))
+
+
+def _pairs(entries: Mapping[str, Scored]) -> Pairs:
+    measured = {metric for entry in entries.values() for metric in _metrics(entry)}
+    # Without any score at all, since all diverged, the first is what is missing.
+    compared = [metric for metric in COMPARED if metric in measured] or list(COMPARED)[:1]
+    names = list(itertools.combinations(entries, 2))
+    pairs: dict[str, dict[tuple[str, str], tuple[Difference, bool]]] = {}
+    for metric in compared if names else ():
+        found = [_difference(entries[a], entries[b], metric) for a, b in names]
+        pairs[metric] = dict(zip(names, zip(found, told_apart(found), strict=True), strict=True))
+    return pairs
 
 
 def _difference(a: Scored, b: Scored, metric: str) -> Difference:
@@ -78,8 +84,8 @@ def _json(entries: Mapping[str, Scored], pairs: Pairs, evaluator: Judge) -> dict
         },
         "differences": [
             {"a": a, "b": b, "metric": metric, **found._asdict(), "told_apart": sure}
-            for metric, sure_of in _by_metric(pairs).items()
-            for (a, b), (found, sure) in sure_of.items()
+            for metric, its in pairs.items()
+            for (a, b), (found, sure) in its.items()
         ],
     }
 
@@ -162,19 +168,9 @@ def _lost(entries: Mapping[str, Scored]) -> list[str]:
     ]
 
 
-def _by_metric(pairs: Pairs) -> dict[str, dict[tuple[str, str], tuple[Difference, bool]]]:
-    """The differences of each metric, and whether each is there when all of that metric are looked at together."""
-    found: dict[str, dict[tuple[str, str], tuple[Difference, bool]]] = {}
-    for metric in dict.fromkeys(metric for _, _, metric in pairs):
-        its = {(a, b): pair for (a, b, of), pair in pairs.items() if of == metric}
-        sure = told_apart(list(its.values()))
-        found[metric] = dict(zip(its, zip(its.values(), sure, strict=True), strict=True))
-    return found
-
-
 def _sentences(pairs: Pairs) -> list[str]:
     lines: list[str] = []
-    for metric, its in _by_metric(pairs).items():
+    for metric, its in pairs.items():
         words, less = COMPARED[metric]
         together = (
             f' "Is better" holds for all {len(its)} pairs together (Holm 1979, on Student\'s paired test, 5%); "taken '
