@@ -201,6 +201,15 @@ def own_values(config: Config) -> dict[str, Any]:
     return {**fields, **_defaults(config.preset, config.penalty)}
 
 
+def differing(there: Config, here: Config, *roles: str) -> list[str]:
+    """The options of these roles, by default of all, in which two configs differ, each with both values."""
+    return [
+        f"{name} ({getattr(there, name)} there, {getattr(here, name)} here)"
+        for name, found in options.options_of(Config).items()
+        if (not roles or found.role in roles) and getattr(there, name) != getattr(here, name)
+    ]
+
+
 def to_json(config: Config) -> dict[str, Any]:
     """The Config as JSON values, as `config.json` holds them."""
     return dataclasses.asdict(config)

@@ -16,10 +16,9 @@ import numpy as np
 
 from gan_jax import workdir
 from gan_jax.checkpoint import Checkpoints
-from gan_jax.config import Config
+from gan_jax.config import Config, differing
 from gan_jax.errors import InUse, UserError
 from gan_jax.loading import restored_population
-from gan_jax.options import options_of
 from gan_jax.parts import Facts, facts_of
 from gan_jax.plan import plan
 from gan_jax.population import Population, iterate
@@ -139,11 +138,8 @@ def check_same(folder: Path, configs: Sequence[Config], facts: Facts) -> None:
             "many seeds as before."
         )
     for old, new in zip(record.configs, configs, strict=True):
-        for name in options_of(Config):
-            if (there := getattr(old, name)) != (here := getattr(new, name)):
-                raise UserError(
-                    f"{folder} holds another population, differing in {name} ({there} there, {here} here): {remedy}"
-                )
+        if found := differing(old, new):
+            raise UserError(f"{folder} holds another population, differing in {found[0]}: {remedy}")
     if record.facts != facts:
         there, here = (
             f"{x.num_images} of {x.image_shape}, SHA-256 {x.sha256[:12]}…" for x in (record.facts, facts)

@@ -15,12 +15,11 @@ import numpy as np
 
 from gan_jax import data, devices, state
 from gan_jax.bar import bar_of_steps
-from gan_jax.config import Config
+from gan_jax.config import Config, differing
 from gan_jax.devices import AXIS, DeviceData, replicate
 from gan_jax.draws import shuffled
 from gan_jax.errors import UserError
 from gan_jax.gan import Gan, Log
-from gan_jax.options import options_of
 from gan_jax.parts import Facts, Parts, build, facts_of
 from gan_jax.pieces import Pieces
 from gan_jax.plan import Plan, plan
@@ -161,14 +160,9 @@ def _begin(config: Config, parts: Parts, course: Plan, num_images: int, start: G
 
 def check_goes_on(there: Config, here: Config) -> None:
     """Raises `UserError` unless a GAN of one config may go on with the other."""
-    differing = [
-        f"{name} ({getattr(there, name)} there, {getattr(here, name)} here)"
-        for name, found in options_of(Config).items()
-        if found.role == "system" and getattr(there, name) != getattr(here, name)
-    ]
-    if differing:
+    if found := differing(there, here, "system"):
         raise UserError(
-            f"start is of another config, differing in {', '.join(differing)}: only rates, weights, clipping and the "
+            f"start is of another config, differing in {', '.join(found)}: only rates, weights, clipping and the "
             "length may."
         )
 

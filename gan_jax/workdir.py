@@ -253,11 +253,7 @@ def _check_same(record: Record, config: Config, facts: Facts, folder: Path) -> N
             f"{folder} holds a population of {len(record.configs)}: give another --workdir; gan_jax.take_out makes a "
             "run of one of them."
         )
-    differing = [
-        f"{name} ({getattr(old, name)} there, {getattr(config, name)} here)"
-        for name, found in options_of(Config).items()
-        if found.role in ("system", "rate") and getattr(old, name) != getattr(config, name)
-    ]
+    differing = configs.differing(old, config, "system", "rate")
     if record.facts != facts:
         differing.append(
             f"the images ({_described(old, record.facts)} there, {_described(config, facts)} here)"
