@@ -3,6 +3,7 @@
 import jax
 
 from gan_jax.config import PRESETS, Config
+from gan_jax.plan import Plan
 
 # The preset that keeps D in bounds for a loss that needs it: without, these two collapse on real MNIST.
 _CONSTRAINED = {"wasserstein": "wgan_gp", "relativistic": "r3gan"}
@@ -17,6 +18,22 @@ def advice(config: Config) -> str | None:
     slow = config.dtype == "bfloat16" and jax.default_backend() == "cpu"
     speed = "--dtype=bfloat16 is for GPU and TPU: on a CPU it is slower than float32." if slow else None
     return " ".join(filter(None, (speed, _on_bounds(config)))) or None
+
+
+# What the presets' epochs were chosen on, and what is few beside it: images, and steps.
+MNIST_IMAGES = 60_000
+FEW_IMAGES, FEW_STEPS = 10_000, 5_000
+
+
+def advice_on_length(config: Config, plan: Plan, num_images: int) -> str | None:
+    """A line where epochs of few images make a run too short to draw anything, else None."""
+    if config.steps is not None or num_images >= FEW_IMAGES or plan.total >= FEW_STEPS:
+        return None
+    usual = config.epochs * (MNIST_IMAGES // config.batch_size) // config.d_steps
+    return (
+        f"{config.epochs} epochs of these {num_images:,} images are {plan.total:,} steps, and of MNIST they are "
+        f"{usual:,}: give --steps, or a time such as --time=10m."
+    )
 
 
 def _on_bounds(config: Config) -> str | None:

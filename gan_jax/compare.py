@@ -35,8 +35,9 @@ from gan_jax.storage import content_of, expanded
 from gan_jax.training import images_of
 
 DESCRIPTION = """Compare systems over seeds. Rerun the same command to go on.
-The options of gan_jax.train are here as well, but for --time, since systems of different speed train for equally
-many steps, and for those of several processes, in whose place there is --ray."""
+The options of gan_jax.train are for all systems. Leave out --preset and --loss, which --systems names, --eval_every and
+--tensorboard, since all are scored at their end. There is no --time: systems of different speed train for equally many
+steps. In place of the options of several processes there is --ray."""
 FILES_OF_A_POPULATION = ("config.json", "metrics.jsonl", "scores.json", "samples.png")
 
 

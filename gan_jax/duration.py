@@ -7,7 +7,7 @@ repeated, with as many, however fast the machine is by then.
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -48,7 +48,7 @@ def worded(seconds: float) -> str:
     for unit, size in UNITS.items():
         if seconds % size == 0:
             return f"{int(seconds / size)}{unit}"
-    return f"{seconds:g}s"
+    return f"{np.format_float_positional(seconds, trim='-')}s"  # TIME reads no exponents
 
 
 def spelled(text: str) -> str:
@@ -72,10 +72,15 @@ class Length:
 
 
 class Task(NamedTuple):
-    """What a run does besides, every so many steps, with the Gan that it has then."""
+    """What a run does besides, every so many steps, with the Gan that it has then.
+
+    beside: an accelerator trains meanwhile. last: it is done at the end of the run as well.
+    """
 
     every: float
     act: Callable[[Gan], object]
+    beside: bool = False
+    last: bool = False
 
 
 def steps_within(
@@ -89,8 +94,8 @@ def steps_within(
 ) -> int:
     """How many steps of a run take about so long: `dataclasses.replace(config, steps=steps_within(config, "10m"))`.
 
-    Measured by steps that are thrown away. That, and compiling, which `fit` then has behind it, is part of the time.
-    Whole chunks of `log_every` steps, if it is one at least.
+    Measured by steps that are thrown away. That, and compiling, which `fit` then has behind it unless the run is
+    shorter than a chunk, is part of the time. Whole chunks of `log_every` steps, if it is one at least.
 
     Args:
       config: the run; its own length does not count.
@@ -107,19 +112,30 @@ def steps_within(
     seconds = _seconds(text)
     images, labels = images_of(config, images, labels)
     gan, run = _trial(config, images, labels)
-    a_step = _step_seconds(gan, run, min(max(SHARE * seconds, LEAST), MOST))
-    besides = sum(_task_seconds(task, gan) / task.every for task in tasks)
-    # An accelerator trains while its host does the rest.
-    cost = max(a_step, besides) if devices.needs_known_length(jax.devices()[0]) else a_step + besides
+    a_step, compiling = _step_seconds(gan, run, min(max(SHARE * seconds, LEAST), MOST))
+    took = {task: _task_seconds(task, gan) for task in tasks}
+    cost = _cost(a_step, took)
     gone = time.perf_counter() - began
-    steps = int(USED * (seconds - gone) / cost)
+    left = seconds - gone - sum(spent for task, spent in took.items() if task.last)
+    whole = gan.plan.length
+    steps = int(USED * left / cost)
+    if steps < whole:  # a run without a whole chunk is another program
+        steps = min(whole, int(USED * (left - compiling) / cost))
     if steps < 1:
         raise UserError(
             f"--time={text} is too short: {gone:.0f} s are over once the program is compiled, and a step takes "
             f"{cost:.2g} s. Give more."
         )
-    whole = gan.plan.length
     return min(steps // whole * whole or steps, MOST_UPDATES // config.d_steps)
+
+
+def _cost(a_step: float, took: Mapping[Task, float]) -> float:
+    """Seconds of a step and of its share of the tasks, of which each has taken so long."""
+    beside = sum(spent / task.every for task, spent in took.items() if task.beside)
+    between = sum(spent / task.every for task, spent in took.items() if not task.beside)
+    if devices.needs_known_length(jax.devices()[0]):
+        return max(a_step, beside) + between
+    return a_step + beside + between
 
 
 def _trial(
@@ -141,19 +157,21 @@ def _trial(
     return Gan(config, parts, begun, course), run
 
 
-def _step_seconds(gan: Gan, run: Callable[[GanState, int], GanState], least: float) -> float:
-    """Seconds of a step, by chunks that take so many seconds together."""
+def _step_seconds(gan: Gan, run: Callable[[GanState, int], GanState], least: float) -> tuple[float, float]:
+    """Seconds of a step, by chunks that take so many seconds together, and those of compiling."""
     # An accelerator has a program of its own for whole chunks. On a CPU a few steps tell how long more would take.
     length = gan.plan.length
     # Of lazy penalties they are a whole round, or more.
     n = length if devices.needs_known_length(jax.devices()[0]) else min(length, gan.parts.penalty_every)
+    begin = time.perf_counter()
     begun = run(gan.state, n)  # compiles; and what follows begins no epoch, whose order takes a while
+    first, started = time.perf_counter() - begin, n
     while (took := _timed(run, begun, n)) < least / 2 and n < length:
         n = min(length, n * 4)
     total, steps = took, n
     while total < least:
         total, steps = total + _timed(run, begun, n), steps + n
-    return total / steps
+    return total / steps, max(0.0, first - started * total / steps)
 
 
 def _task_seconds(task: Task, gan: Gan) -> float:

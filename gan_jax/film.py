@@ -42,7 +42,7 @@ class Options:
     )
     seconds: float = option(
         10.0,
-        "Length at most; of more grids than it can show it takes some, evenly.",
+        "Length at most, and two seconds more for the last grid; of more grids than it can show it takes some, evenly.",
         real("greater than 0, at most 600", lambda x: 0 < x <= 600),
     )
     captions: bool = option(True, "The step and epoch, the system and the data below the images.", FLAG)
@@ -79,7 +79,7 @@ def film(
     path = folder / NAME if options.out is None else expanded(options.out)
     grids = chosen(grids_of(folder, warn), max(1, round(options.seconds * FRAMES_PER_SECOND)))
     frames = _frames(folder, grids, options)
-    each = min(SLOWEST, 10 * round(100 * options.seconds / len(frames)))
+    each = min(SLOWEST, max(10, 10 * int(100 * options.seconds / len(frames))))
     try:
         report.save_film(path, frames, [each] * (len(frames) - 1) + [each + HOLD])
     except OSError as error:
@@ -93,13 +93,18 @@ def grids_of(folder: Path, warn: Callable[[str], object]) -> list[Path]:
         raise UserError(
             f"{folder} holds a population, which draws no grids: python -m gan_jax.film is for single runs."
         )
-    found = sorted((folder / "samples").glob("sample_*.png"))
+    found = sorted((folder / "samples").glob("sample_*.png"), key=_place)
     grids = [path for path in found if pictures.whole(path)]
     if lost := len(found) - len(grids):
-        warn(f"{lost} grids in {folder / 'samples'} are damaged, and left out")
+        warn(f"damaged grids in {folder / 'samples'}, left out: {lost}")
     if not grids:
         raise UserError(f"{folder} holds no grids yet: let gan_jax.train run for a while first.")
     return grids
+
+
+def _place(path: Path) -> list[int]:
+    """The epoch and the batch of a grid's name: as text epoch 10,000 would come before 9,999."""
+    return [int(number) for number in re.findall(r"\d+", path.stem)]
 
 
 def chosen(grids: Sequence[Path], most: int) -> list[Path]:

@@ -158,7 +158,7 @@ class Report:
 
 
 def sample_name(row: LogRow) -> str:
-    """The file of the grid that was drawn after a row's chunk; names are in the order of the steps."""
+    """The file of the grid that was drawn after a row's chunk: its epoch and its batch."""
     return f"sample_{row['epoch']:04}_{row.get('batch', 0):06}.png"
 
 

@@ -1,6 +1,6 @@
 """Take a member out of a population, as a run of its own.
 
-    python -m gan_jax.take_out --workdir=runs/two/hinge --member=3 --out=runs/three
+    python -m gan_jax.take_out --workdir=runs/two/hinge --member=3 --out=runs/member3
 
 Folder --out then is what `gan_jax.train` would have made, and every command takes it. The command that trains on is
 printed.

@@ -15,7 +15,7 @@ from gan_jax.duration import Task, spelled
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.gan import Gan
 from gan_jax.parts import Facts
-from gan_jax.plan import plan
+from gan_jax.plan import MOST_UPDATES, plan
 from gan_jax.state import to_arrays
 
 
@@ -74,9 +74,11 @@ def _tasks(config: Config, facts: Facts, evaluator: Evaluator | None, scratch: P
         with Checkpoints(scratch, write=True) as checkpoints:
             checkpoints.save(to_arrays(gan.state), 0)
 
-    course = plan(dataclasses.replace(config, steps=1), facts.num_images)
-    found = [Task(config.log_every, draw), Task(config.checkpoint_every, save)]
+    course = plan(dataclasses.replace(config, steps=MOST_UPDATES // config.d_steps), facts.num_images)
+    found = [Task(config.log_every, draw, beside=True), Task(config.checkpoint_every, save, last=True)]
     if evaluator is not None and config.eval_every:
         evaluate = lambda gan: evaluator.frechet(gan.sample(evaluator.num, evaluator.seed))
-        found.append(Task(config.eval_every * course.batches / config.d_steps, evaluate))
+        # After a chunk in which an epoch to evaluate after has ended: once, however many have.
+        every = max(config.eval_every * course.batches / config.d_steps, course.length)
+        found.append(Task(every, evaluate, last=True))
     return found

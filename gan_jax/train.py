@@ -33,7 +33,7 @@ from gan_jax import (
     together,
     workdir,
 )
-from gan_jax.advice import advice
+from gan_jax.advice import advice, advice_on_length
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
 from gan_jax.duration import Length
@@ -107,6 +107,8 @@ def train(config: Config, team: Job | None = None, limit: timed.Limit | None = N
         status.begin(start.step if start else 0)
         report.save_picture(folder / "real.png", drawing.real(config, images))
         _announce(config, start, plan.total, folder, note)
+        if start is None and (line := advice_on_length(config, plan, facts.num_images)):
+            report.warn(line)
         kept = checkpoints.log(start.step) if start else []
         tell = team.signalled if team else lambda number: None
         with Report(folder, config, plan, start.step if start else 0, kept) as log, signals(tell) as received:

@@ -293,8 +293,9 @@ def test_results_that_cannot_be_read_name_no_system_and_are_not_waited_for(tmp_p
         (["--systems", "hinge", "--seeds=0"], "--seeds=0 is not allowed"),
         (["--systems", "hinge", "--batch_size=0"], "--batch_size=0 is not allowed"),
         (["--systems", "hinge", "--vary", "image_size=8,16"], "all systems see the same images"),
-        (["--systems", "hinge", "--preset=lsgan"], "--preset=lsgan and --systems hinge both name the preset"),
-        (["--systems", "minimax", "--loss=hinge"], "both name the loss: leave --loss out"),
+        (["--systems", "hinge", "--preset=lsgan"], "--preset=lsgan is not for a comparison: --systems names"),
+        (["--systems", "minimax", "--preset=wgan"], "Leave it out."),
+        (["--systems", "hinge", "--loss=minimax"], "--loss=minimax is not for a comparison"),
         (
             ["--systems", "hinge", "--time=5m"],
             "--time is not for a comparison: its systems train for so many steps",

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from gan_jax import config, evaluate, sample, workdir
-from gan_jax.advice import advice
+from gan_jax.advice import advice, advice_on_length
 from gan_jax.config import PRESETS, Config
 from gan_jax.errors import UserError
 from gan_jax.human_eval import __main__ as human_eval
 from gan_jax.options import options_of
 from gan_jax.parts import Facts
+from gan_jax.plan import plan
 from gan_jax.workdir import path_of
 
 # What each system says beside the default. Losses, penalties and D's updates are the papers' (REFERENCE).
@@ -294,6 +295,19 @@ def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
     assert "slower than float32" in both
     assert "--penalty gp" in both
     assert all(advice(preset) is None for preset in PRESETS.values())
+
+
+def test_epochs_of_few_images_are_said_to_be_few_steps() -> None:
+    best = Config(preset="best")
+    line = advice_on_length(best, plan(best, 300), 300) or ""
+    assert line.startswith(
+        "20 epochs of these 300 images are 360 steps, and of MNIST they are 75,000: give --steps"
+    )
+    assert advice_on_length(best, plan(best, 60_000), 60_000) is None
+    assert advice_on_length(best, plan(best, 9_000), 9_000) is None  # 11,250 steps
+    short = dataclasses.replace(best, steps=10)
+    assert advice_on_length(short, plan(short, 300), 300) is None  # who gives steps knows
+    assert advice_on_length(Config(epochs=1), plan(Config(epochs=1), 60_000), 60_000) is None  # a first try
 
 
 def test_json_round_trip_and_damage() -> None:

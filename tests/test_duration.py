@@ -17,6 +17,8 @@ from gan_jax.config import Config, command_from_args
 from gan_jax.duration import Task, spelled, steps_within
 from gan_jax.errors import UserError
 from gan_jax.options import converted
+from gan_jax.parts import facts_of
+from gan_jax.plan import plan
 from gan_jax.state import to_arrays
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -36,10 +38,13 @@ COMPILING = 5.0  # seconds of the first chunk
         ("60s", "1m", "1 minute"),
         ("0.5s", "0.5s", "0.5 seconds"),
         (600, "10m", "10 minutes"),
+        (1209599.5, "1209599.5s", "1209599.5 seconds"),
+        ("0.00001s", "0.00001s", "0.00001 seconds"),
     ],
 )
 def test_a_time_is_a_number_with_a_unit(given: Any, text: str, words: str) -> None:
     assert converted("time", given, duration.TIME) == text
+    assert converted("time", text, duration.TIME) == text
     assert spelled(text) == words
 
 
@@ -84,14 +89,34 @@ def test_all_is_done_in_the_time(
     clock = Clock(step, monkeypatch, real=False)
     monkeypatch.setattr(devices, "needs_known_length", lambda device: accelerator)
     config = small(log_every=5, batch_size=8)
-    tasks = [Task(10, lambda gan: clock.spend(0.02)), Task(100, lambda gan: clock.spend(0.3))]
+    # Drawing goes on beside an accelerator's steps, and a checkpoint is written between them and at the end.
+    tasks = [
+        Task(10, lambda gan: clock.spend(0.2), beside=True),
+        Task(100, lambda gan: clock.spend(0.3), last=True),
+    ]
     steps = steps_within(config, "2m", IMAGES, tasks=tasks)
-    besides = 0.02 / 10 + 0.3 / 100
-    cost = max(step, besides) if accelerator else step + besides
+    cost = (max(step, 0.02) if accelerator else step + 0.02) + 0.003
     gone = clock.now - 1000
     assert COMPILING + step * clock.steps <= gone < 15
     assert steps % 5 == 0
-    assert 0.97 * 120 - 5 * cost < gone * 0.97 + steps * cost <= 120
+    assert 0.97 * (120 - 0.3) - 5 * cost < gone * 0.97 + steps * cost <= 120 - 0.3
+
+
+def test_a_run_without_a_whole_chunk_compiles_again(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(1.0, monkeypatch, real=False)
+    steps = steps_within(small(log_every=500, batch_size=8), "1m", IMAGES)
+    gone = clock.now - 1000
+    assert 0.97 * (60 - gone - COMPILING) - 1 < steps <= 60 - gone - COMPILING
+
+
+def test_a_run_evaluates_once_a_chunk_at_most(small: Small, tmp_path: Path) -> None:
+    config = small(log_every=20, batch_size=8, eval_every=1)  # five batches an epoch, and four epochs a chunk
+    facts = facts_of(IMAGES, None, conditional=False)
+    judge: Any = SimpleNamespace()  # is not asked
+    [*_, evaluation] = timed._tasks(config, facts, judge, tmp_path)
+    course = plan(dataclasses.replace(config, steps=400), len(IMAGES))
+    evaluated = sum(course.evaluates(begin, begin + 20) for begin in range(0, 400, 20))
+    assert 400 / evaluation.every == evaluated == 20
 
 
 def test_what_was_measured_is_what_fit_then_runs(

@@ -1,6 +1,7 @@
 """Feature networks: the classifiers' accuracy and files, and Inception v3 against PyTorch's activations."""
 
 import gzip
+import http.client
 import os
 import pickle
 import subprocess
@@ -460,6 +461,14 @@ def test_download(tmp_path, monkeypatch):
     assert [file.name for file in path.parent.iterdir()] == [inception_weights.FILE_NAME]
     source.unlink()
     assert inception_weights.download() == path
+
+    def strange(*given, **options):
+        raise http.client.BadStatusLine("x")
+
+    path.unlink()
+    monkeypatch.setattr(inception_weights.urllib.request, "urlopen", strange)
+    with pytest.raises(UserError, match="cannot download"):
+        inception_weights.download()
 
 
 @pytest.mark.parametrize("name", ["state_dict_zip.pth", "state_dict_legacy.pth"])

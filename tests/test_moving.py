@@ -211,6 +211,14 @@ def test_a_film_shows_the_runs_grids_crisp_and_in_order(here: Path, in_process: 
     assert done_so_far == [round(164 * (i + 1) / 8) for i in range(8)]
 
 
+def test_grids_are_in_the_order_of_their_epochs() -> None:
+    names = [
+        f"sample_{epoch:04}_{batch:06}.png" for epoch, batch in [(10000, 2), (9999, 1), (10000, 1), (1, 3)]
+    ]
+    found = [path.stem for path in sorted(map(Path, names), key=film._place)]
+    assert found == ["sample_0001_000003", "sample_9999_000001", "sample_10000_000001", "sample_10000_000002"]
+
+
 def test_a_caption_says_the_step(here: Path) -> None:
     steps = film.steps_of(Path("w"))
     assert [film.caption(path, steps) for path in sorted(Path("w/samples").iterdir())][::7] == [
@@ -245,7 +253,7 @@ def test_a_short_film_takes_grids_evenly_and_leaves_damaged_ones_out(here: Path)
     assert milliseconds == [50, 50, 50, 2050]
     with Image.open(sorted(Path("w/samples").iterdir())[-1]) as last:
         np.testing.assert_allclose(frames[-1].astype(int), np.asarray(last), atol=NEAR)
-    assert said == [f"1 grids in {Path('w/samples')} are damaged, and left out"]
+    assert said == [f"damaged grids in {Path('w/samples')}, left out: 1"]
     assert film.chosen([Path(str(i)) for i in range(5)], 3) == [Path("0"), Path("2"), Path("4")]
 
 

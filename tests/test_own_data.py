@@ -160,6 +160,7 @@ NOT_A_NUMBER[1, 2, 3] = np.nan
         (_wrong(images=np.full((4, 8, 8), 255.0)), ["255.0", "uint8", "[0, 1]", "[-1, 1]"]),
         (_wrong(images=np.full((4, 8, 8), -1.5)), ["-1.5", "uint8"]),
         (_wrong(images=NOT_A_NUMBER), ["nan", "uint8"]),
+        (_wrong(images=np.zeros((4, 8, 8)), test_images=NOT_A_NUMBER), ["nan", "uint8"]),
         (_wrong(images=np.zeros((4, 8, 8), np.int64)), ["int64", "uint8"]),
         (_wrong(images=np.zeros((4, 8, 8), bool)), ["bool", "uint8"]),
         (_wrong(images=np.zeros((4, 8, 8), complex)), ["complex128", "uint8"]),

@@ -112,9 +112,9 @@ def systems_of(options_: Options) -> dict[str, list[Config]]:
             raise UserError(f"--vary names {name} twice: give all its values at once, as {name}=VALUE,VALUE.")
         varied[name] = its_values
     found: dict[str, list[Config]] = {}
+    _check_given(options_.given)
     for system in options_.systems:
         base = {"preset": system} if system in PRESETS else {"loss": system}
-        _check_given(options_.given, base)
         _check_varied(varied.keys(), options_.given, base)
         for values in itertools.product(*varied.values()):
             own = dict(zip(varied, values, strict=True))
@@ -128,15 +128,15 @@ def systems_of(options_: Options) -> dict[str, list[Config]]:
     return found
 
 
-def _check_given(given: Mapping[str, Any], base: Mapping[str, Any]) -> None:
+def _check_given(given: Mapping[str, Any]) -> None:
     """Raises `UserError` for options that would have no effect, or make a system another than its name says."""
     for name, instead in UNUSED.items():
         if given.get(name):
             raise UserError(f"--{name} is for a single run: in a comparison {instead}. Leave it out.")
-    for name in base:
+    for name in ("preset", "loss"):
         if name in given:
             raise UserError(
-                f"--{name}={given[name]} and --systems {base[name]} both name the {name}: leave --{name} out."
+                f"--{name}={given[name]} is not for a comparison: --systems names presets and losses. Leave it out."
             )
 
 

@@ -93,7 +93,9 @@ class Npz:
         floats = [array for array in images.values() if array.dtype != np.uint8]
         if not floats:
             return dict(images)
-        low, high = min(array.min() for array in floats), max(array.max() for array in floats)
+        # NumPy's own least and greatest: Python's would pass over a NaN that is not in the first array.
+        low = np.min([array.min() for array in floats])
+        high = np.max([array.max() for array in floats])
         if not (low >= -1 and high <= 1):  # nor is NaN, which both would then be
             raise UserError(
                 f"{str(self.path)!r}: the images range from {low} to {high}, and must be {FORMS}."

@@ -21,7 +21,7 @@ from gan_jax.data.registry import Split
 from gan_jax.errors import UserError
 from gan_jax.storage import Damaged, cache_folder, npz_headers, read_npz, replacing
 
-VERSION = 2  # of how images are converted: another one makes all entries anew
+VERSION = 3  # of how images are converted: another one makes all entries anew
 HOLD_OUT_SEED = 0  # one for all runs, whatever theirs is: they must share what they are judged by
 
 

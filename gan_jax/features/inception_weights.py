@@ -1,5 +1,6 @@
 """Inception v3's weights: downloaded, verified, put into Flax's order; and the network made of them."""
 
+import http.client
 import shutil
 import urllib.request
 from functools import partial
@@ -50,7 +51,7 @@ def download() -> Path:
             _fetch(new)
             if sha256_of_file(new) != SHA256:
                 raise UserError(f"{URL} did not give the file whose SHA-256 is {SHA256}; try again.")
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise UserError(f"cannot download {URL} ({error}); get it elsewhere and name the file.") from error
     return path
 
