@@ -35,6 +35,7 @@ NUMBERS = (26_000, 100_000)  # of samples: the literature's, and enough for the 
 SAMPLE_SEED = 0  # of the samples that are reported; `r3gan, tuned` was chosen by those of seed 1
 PER_SYSTEM = 16  # samples in the picture
 DRAWS = 100  # of the uniform sampler
+BLOCK = 10_000  # images that are classified at once: all of their probabilities would take half a gigabyte
 
 # What most of them share: their values when the table was made.
 COMMON: dict[str, Any] = {
@@ -150,11 +151,11 @@ def scored(options: Options) -> dict[str, list[dict[str, Any]]]:
 
 def seen_labels(images: np.ndarray) -> np.ndarray:
     """The class [N] from 0 to 999 that the classifier sees in each of the images uint8 [N, 28, 28, 3]."""
-    network, block = load_stacked_classifier(), 10_000  # at once all probabilities would take half a gigabyte
-    blocks = tqdm(range(0, len(images), block), desc="modes", leave=False, disable=None)
+    network = load_stacked_classifier()
+    blocks = tqdm(range(0, len(images), BLOCK), desc="modes", leave=False, disable=None)
     labels = []
     for i in blocks:
-        probabilities = network.apply(images[i : i + block])[1]
+        probabilities = network.apply(images[i : i + BLOCK])[1]
         assert probabilities is not None
         labels.append(probabilities.argmax(1))
     return np.concatenate(labels)

@@ -51,12 +51,15 @@ class Checkpoints:
         write: bool = False,
         keep_every: int | None = None,
         digest: str | None = None,
+        judge: str | None = None,
     ) -> None:
         """To write, which one may at a time, the folder is made, and what a killed run left half-written removed.
 
-        digest: of the config, which is saved with each, and with which those to restore must agree.
+        digest: of the config, which is saved with each, and with which those to restore must agree. judge: of what
+        gives the scores, which is saved with them.
         """
         self._directory, self._write, self._keep_every, self._digest = directory, write, keep_every, digest
+        self._judge = judge
         self._while_open = contextlib.ExitStack()
         self._settle: Callable[[list[Exception]], object] = lambda failed: None
         self._saving: Any = None  # Orbax's answer to the last save
@@ -81,7 +84,10 @@ class Checkpoints:
 
     @property
     def best(self) -> int | None:
-        """The step of the checkpoint with the lowest score, the first such; None if none has a score."""
+        """The step of the checkpoint with the lowest score, the first such; None if none has a score.
+
+        Of those by the judge of the newest score: other judges' numbers cannot be compared with it.
+        """
         return self._find_best({})
 
     def path(self, step: int) -> Path:
@@ -103,6 +109,7 @@ class Checkpoints:
             "sha256": sha256_of_arrays(arrays),
             "config": self._digest,
             "score": score,
+            "judge": self._judge,
             "log": list(log)[:: 1 + len(log) // MOST_ROWS],
         }
         with self._errors(), _by_itself():
@@ -201,14 +208,19 @@ class Checkpoints:
     def _find_best(self, saving: dict[int, float | None]) -> int | None:
         """The best of `saving` and a list that stood still: in place of one that lost its score comes another."""
         for _ in range(TRIES):
-            steps, scores = self.steps, dict[int, Any]()
+            steps, found = self.steps, dict[int, tuple[Any, Any]]()
             for step in steps:
                 with contextlib.suppress(Damaged):
-                    scores[step] = self._read(_metadata, step).get("score")
+                    metadata = self._read(_metadata, step)
+                    found[step] = metadata.get("score"), metadata.get("judge")
             if self.steps == steps:
                 break
-        scored = [(x, i) for i, x in (scores | saving).items() if isinstance(x, float) and math.isfinite(x)]
-        return min(scored)[1] if scored else None
+        found |= {step: (score, self._judge) for step, score in saving.items()}
+        scored = {i: x for i, x in found.items() if isinstance(x[0], float) and math.isfinite(x[0])}
+        if not scored:
+            return None
+        judge = scored[max(scored)][1]
+        return min((score, i) for i, (score, its) in scored.items() if its == judge)[1]
 
     def _load(self, step: int) -> Arrays:
         arrays: Any = self._read(_arrays, step)

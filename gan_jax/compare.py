@@ -48,8 +48,8 @@ def compare(options_: Options) -> Path:
     """
     systems = systems_of(options_)
     first = next(iter(systems.values()))[0]
-    folder = Path(options_.workdir) if isinstance(options_.workdir, str) else _default_folder(options_, first)
-    folder = expanded(folder)
+    own = options_.workdir
+    folder = expanded(_default_folder(options_, first) if own is None else own)
     with _cluster(options_.ray) as elsewhere:
         images, labels = images_of(first)
         conditional = any(configs[0].conditional for configs in systems.values())
@@ -69,7 +69,7 @@ def compare(options_: Options) -> Path:
             write(folder, entries, evaluator, dataset=dataset)
         else:
             elsewhere(options_, systems, totals, folder)
-    print((folder / "report.md").read_text())
+    print((folder / "report.md").read_text(encoding="utf-8"))
     print(f"Written: {folder}/report.md, results.json, results.csv, curves.png and a grid for each system")
     return folder
 

@@ -51,6 +51,8 @@ class Config(System, Nets, Optimization, Run):
 
 C = TypeVar("C", bound=Config)
 
+OF_PENALTIES = {"penalty_weight", "penalty_every"}  # with other penalties they mean another thing
+
 
 def _defaults(preset: Any, penalty: tuple[str, ...] | None = None) -> dict[str, Any]:
     """What a preset says, beside a penalty that may be another than its own.
@@ -67,7 +69,7 @@ def _defaults(preset: Any, penalty: tuple[str, ...] | None = None) -> dict[str, 
     values = vars(PRESETS[preset])
     left_out = {"preset"}
     if penalty not in (None, values["penalty"]):
-        left_out |= {"penalty_weight", "penalty_every"}
+        left_out |= OF_PENALTIES
     return {name: value for name, value in values.items() if name not in left_out}
 
 
@@ -192,6 +194,8 @@ def _values_of_file(file: str, flags: set[str]) -> dict[str, Any]:
     if "--preset" in flags:
         raise UserError(f"--config={file} and --preset are two whole systems: give one of them.")
     left_out = {"workdir"} | ({"steps"} if flags & {"--epochs", "--time"} else set())  # which would count
+    if "--penalty" in flags:
+        left_out |= OF_PENALTIES
     return {name: value for name, value in vars(record.config).items() if name not in left_out}
 
 

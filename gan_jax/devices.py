@@ -150,4 +150,7 @@ def free_memory(devices: Sequence[jax.Device]) -> float:
     if devices[0].platform == "cpu":
         return available_memory() / len(own(devices))
     stats = [device.memory_stats() for device in own(devices)]
-    return min((s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats if s), default=math.inf)
+    return min(
+        (s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats if s and "bytes_limit" in s),
+        default=math.inf,
+    )

@@ -74,7 +74,15 @@ class Gan:
 
         Waits for the chunk. Raises `Diverged` if one of its numbers is not finite.
         """
-        return {} if self.log is None else {name: float(x.mean()) for name, x in self.log.values.items()}
+        return (
+            {}
+            if self.log is None
+            else {
+                # In float64: a sum of large float32 might be infinite.
+                name: float(x.mean(dtype=np.float64))
+                for name, x in self.log.values.items()
+            }
+        )
 
     def sample(
         self,

@@ -232,7 +232,7 @@ def converted(name: str, value: Any, rule: Rule) -> Any:
         return rule.convert(value)
     except UserError:
         raise
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         if isinstance(value, str) and _reads_number(rule, value):
             raise UserError(f"--{name}={value!r} is not allowed: it must be a number, not text.") from None
         raise not_allowed(name, value, rule) from None

@@ -83,7 +83,7 @@ class Population:
         done = {
             name: np.asarray(x)[: len(self), : self.step - self.begin] for name, x in self.columns.items()
         }
-        means = {name: np.array([row.mean() for row in x], np.float64) for name, x in done.items()}
+        means = {name: np.array([row.mean(dtype=np.float64) for row in x]) for name, x in done.items()}
         return {name: np.where(self.diverged < 0, x, np.nan) for name, x in means.items()}
 
     def __repr__(self) -> str:

@@ -96,7 +96,11 @@ def train(config: Config, team: Job | None = None, limit: timed.Limit | None = N
         workdir.claim(config, facts, length) as folder,
         Status(folder, plan.total) as status,
         Checkpoints(
-            folder / "checkpoints", write=True, keep_every=config.keep_every, digest=digest
+            folder / "checkpoints",
+            write=True,
+            keep_every=config.keep_every,
+            digest=digest,
+            judge=None if evaluator is None else evaluator.digest,
         ) as checkpoints,
     ):
         start = _start(config, parts, plan, facts.num_images, checkpoints)

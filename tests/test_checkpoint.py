@@ -123,6 +123,21 @@ def test_the_best_is_kept_beside_the_newest_three_also_after_reopening(tmp_path:
         assert checkpoints.steps == [7, 8, 9]
 
 
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_the_best_is_so_by_the_newest_judge(tmp_path: Path, factor: float) -> None:
+    """As where a run is resumed once a classifier of its images was trained: its numbers are of another size."""
+    with Checkpoints(tmp_path / "c", write=True, judge="a random net") as checkpoints:
+        checkpoints.save(at(1), 1, 2.0)
+        checkpoints.save(at(2), 2, 1.0)
+    with Checkpoints(tmp_path / "c", write=True, judge="a classifier") as checkpoints:
+        assert checkpoints.best == 2
+        for step, score in {3: 3.0, 4: 2.0, 5: 4.0}.items():
+            checkpoints.save(at(step), step, factor * score)
+        save(checkpoints, 6, 7, 8)
+    with Checkpoints(tmp_path / "c") as reader:
+        assert (reader.best, reader.steps) == (4, [4, 6, 7, 8])
+
+
 def test_without_scores_there_is_no_best_and_nothing_else_is_kept(tmp_path: Path) -> None:
     with Checkpoints(tmp_path / "c", write=True) as checkpoints:
         assert checkpoints.restore(silent) is None

@@ -55,6 +55,31 @@ def test_what_diverged_is_named_with_its_step(rows: int, tmp_path: Path) -> None
     assert (tmp_path / "results.csv").read_text().endswith("hinge,5,,3.0\nhinge,6,1200,\n")
 
 
+@pytest.mark.parametrize("others", [[2000.0, 0.5], [-1.0, 0.5]])
+def test_systems_of_which_none_has_come_to_the_end_are_no_pair(others: list[float], tmp_path: Path) -> None:
+    judge: Any = SimpleNamespace(name=lambda metric: metric, floors=dict)
+    gone = Scored((gan_jax.Config(),), 2000, [7], [{}], [], np.zeros(0))
+    other = dataclasses.replace(gone, diverged=[int(others[0])])
+    if others[0] < 0:
+        other = dataclasses.replace(other, scores=[{"frechet_distance": others[1]}])
+    results.write(tmp_path, {"hinge": gone, "gan": other}, judge, dataset="mnist")
+    report = (tmp_path / "report.md").read_text()
+    assert "- hinge − gan: at no seed have both come to the end.\n" in report
+    head, line, *_ = [row for row in report.splitlines() if row.startswith("|")]
+    assert head.count("|") == line.count("|")
+    refused = lambda name: pytest.fail(f"{name} is no JSON")
+    found = json.loads((tmp_path / "results.json").read_text(), parse_constant=refused)
+    assert found["differences"][0]["mean"] is None
+
+
+def test_a_comparisons_folder_is_any_path_and_not_none(own: None, tmp_path: Path) -> None:
+    flags: Any = {"dataset": "own.npz", "steps": 1, "systems": ("hinge",)}
+    assert compare.Options(**flags, workdir=tmp_path / "c").workdir == str(tmp_path / "c")
+    assert compare.Options(**flags).workdir is None
+    with pytest.raises(UserError, match=r"--workdir= is not allowed"):
+        compare.Options(**flags, workdir="")
+
+
 def test_a_comparison_reports_every_member_and_goes_on_after_a_stop(
     in_process: Command, own: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +270,10 @@ def test_a_runs_config_is_given_to_every_system_beside_its_own(own: None, tmp_pa
         expected = gan_jax.Config(preset=preset, batch_size=32, g_learning_rate=5e-4, steps=50)
         assert configs == [dataclasses.replace(expected, seed=seed) for seed in (3, 4)]
     assert "steps" not in values_of_file(path, {"epochs"})  # which would count in their place
+    weighed = gan_jax.Config(preset="r3gan", penalty_weight=0.3)
+    workdir.write_config(tmp_path, weighed, facts)
+    assert values_of_file(path, set()) == {"penalty_weight": 0.3}
+    assert values_of_file(path, {"penalty"}) == {}
     workdir.write_population_config(tmp_path, [run, run], facts)
     with pytest.raises(UserError, match="is of a population"):
         values_of_file(path, set())

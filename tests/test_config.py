@@ -297,6 +297,20 @@ def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
     assert all(advice(preset) is None for preset in PRESETS.values())
 
 
+def test_another_penalty_than_a_files_has_its_own_weight(tmp_path: Path) -> None:
+    facts = Facts((8, 8, 1), 100, None, "")
+    workdir.write_config(tmp_path, Config(preset="best"), facts)
+    file = f"--config={tmp_path}/config.json"
+    same = config.from_args([file])
+    assert (same.penalty, same.penalty_weight, same.penalty_every) == (("r1", "r2"), 0.5, 4)
+    for flags, penalty in (["--penalty"], ()), (["--penalty=gp"], ("gp",)):
+        found = config.from_args([file, *flags])
+        assert (found.penalty, found.penalty_weight, found.penalty_every) == (penalty, None, 1)
+    assert config.from_args([file, "--penalty=gp", "--penalty_weight=3"]).penalty_weight == 3
+    with pytest.raises(UserError, match=r"--ema=1000.* is not allowed"):
+        Config(ema=10**400)  # more than any float
+
+
 def test_epochs_of_few_images_are_said_to_be_few_steps() -> None:
     best = Config(preset="best")
     line = advice_on_length(best, plan(best, 300), 300) or ""

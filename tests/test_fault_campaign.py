@@ -158,6 +158,10 @@ def test_what_is_lost_is_told_from_what_is_safe(folder: Path, whole: cases.Resul
     assert judge([fine], done, False, whole._replace(state="other"), (20, 20)).outcome == "lost"
     assert judge([fine], done, False, whole._replace(pictures={}), (20, 20)).outcome == "lost"
     assert judge([fine], done, False, whole._replace(rows=[]), (20, 20)).outcome == "lost"
+    for rc, outcome in ((0, "lost"), (3, "repaired")):
+        warned = fine._replace(rc=rc, err="warning: a\n")
+        assert judge([warned], done, False, whole._replace(rows=[]), (20, 20)).outcome == outcome
+        assert judge([warned], done, False, whole, (20, 20)).outcome == "repaired"
     assert judge([Ended(2, "", "error: a\n")], done, False, whole, (0, 0)).outcome == "lost"
     assert judge([Ended(2, "", "error: a\n")], done, True, whole, (0, 0)).outcome == "refused"
     assert judge([Ended(2, "", "warning: a\nerror: b\n")], done, True, whole, (0, 0)).outcome == "refused"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import stacked_mnist
 from gan_jax import data, generate
 from gan_jax.config import to_json
 from gan_jax.data.stacked import COUNTS, stacked
@@ -173,3 +174,23 @@ def test_the_experiments_systems_are_those_of_its_committed_results() -> None:
         assert {k: v for k, v in now.items() if k not in free} == {
             k: v for k, v in recorded.items() if k not in free
         }
+
+
+def test_stacked_images_are_seen_as_their_labels_in_blocks_and_once(
+    test: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = (x[:300] for x in test)
+    monkeypatch.setattr(stacked_mnist, "BLOCK", 128)
+    assert np.mean(stacked_mnist.seen_labels(images) == labels) > 0.97  # three digits at 99.6% each
+
+    monkeypatch.setattr(stacked_mnist, "NUMBERS", (200, 300))
+    options = stacked_mnist.Options(workdir=str(tmp_path / "w"))
+    found = stacked_mnist.references(options, images)
+    counts = np.bincount(labels, minlength=1000)
+    shares = counts[counts > 0] / 300
+    assert found["real"]["300"][0] == pytest.approx((counts > 0).sum(), abs=5)
+    assert found["real"]["300"][1] == pytest.approx(np.sum(shares * np.log(shares * 1000)), abs=0.05)
+    mean, deviation = found["uniform"]["300"]
+    assert 0 < deviation < 0.2 * mean
+    monkeypatch.setattr(stacked_mnist, "seen_labels", None)  # the real ones are taken from the folder
+    assert stacked_mnist.references(options, images) == found

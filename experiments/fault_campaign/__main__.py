@@ -21,6 +21,7 @@ import dataclasses
 import functools
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -78,7 +79,11 @@ def main(args: Sequence[str]) -> int:
         PARTS[part](root, options)
     # All seeds that were done in this folder make one table.
     seeds = sorted(path.name.removeprefix("seed-") for path in root.parent.glob("seed-*"))
-    command = f"for seed in {' '.join(seeds)}; do python -m experiments.fault_campaign --seed=$seed; done"
+    flags = shlex.join(arg for arg in args if not arg.startswith(("--seed", "--workdir", "--out")))
+    command = (
+        f"for seed in {' '.join(seeds)}; do python -m experiments.fault_campaign --seed=$seed {flags}; done"
+    )
+    command = command.replace(" ; done", "; done")
     return write(expanded(options.out), root, command)
 
 
@@ -93,7 +98,7 @@ def _goodput(root: Path, options: Options) -> None:
     from experiments.fault_campaign.campaign import Campaign
     from experiments.fault_campaign.goodput import goodput
 
-    _keep(root / "goodput.json", lambda: goodput(Campaign(root, options.seed)))
+    _keep(root / "goodput.json", 1, lambda: goodput(Campaign(root, options.seed)))
 
 
 def _hostile(root: Path, options: Options) -> None:
@@ -103,7 +108,8 @@ def _hostile(root: Path, options: Options) -> None:
 
     Campaign(root, options.seed)  # which makes the run whose checkpoints are taken
     source = root / "half" / next(iter(CASES)) / "checkpoints"
-    _keep(root / "mutated.json", lambda: hostile.sweep(root / "mutated", source, options.mutations))
+    num = options.mutations
+    _keep(root / "mutated.json", num, lambda: hostile.sweep(root / "mutated", source, num))
 
 
 def _comparisons(root: Path, options: Options) -> None:
@@ -144,10 +150,10 @@ def _do_all(log: Path, faults: Sequence[Any], do: Callable[[Any, int], Any]) -> 
         print(f"{index + 1}/{len(faults)} {fault.kind}, {fault.case}: {done[index].outcome}", flush=True)
 
 
-def _keep(path: Path, make: Callable[[], Any]) -> None:
-    """Have what `make` gives in the file, unless it is there."""
-    if not path.exists():
-        write_atomically(path, json.dumps(make()))
+def _keep(path: Path, num: int, make: Callable[[], Any]) -> None:
+    """Have what `make` gives in the file, unless that of so many is there."""
+    if not path.exists() or json.loads(path.read_text())["num"] != num:
+        write_atomically(path, json.dumps({"num": num, "found": make()}))
 
 
 def _again(root: Path) -> int:

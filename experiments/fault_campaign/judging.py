@@ -58,6 +58,6 @@ def judge(
     if resumed < before[1] and "damaged" not in last.err:
         return Verdict("lost", steps, f"went on from {resumed}, and {before[1]} was there")
     differing = "the log" if now.rows != whole.rows else "pictures" if now.pictures != whole.pictures else ""
-    if differing and not said:
-        return Verdict("lost", steps, f"{differing} differ, and nothing was said")
+    if differing and not (said and last.rc == 3):  # a warning alone, of whatever, does not say it
+        return Verdict("lost", steps, f"{differing} differ, and that was not said; {said[:300]}")
     return Verdict("repaired" if said else "same bits", steps, said[:300])

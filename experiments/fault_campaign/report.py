@@ -113,10 +113,10 @@ def _section(done: Sequence[Done], words: Sequence[str], kinds: Iterable[str]) -
 def _goodput(path: Path) -> list[str]:
     if not path.exists():
         return []
-    kills, steps, all_steps = json.loads(path.read_text())
+    kills, steps, all_steps = json.loads(path.read_text())["found"]
     return [
         f"**Goodput** at {kills} kills in a run of {steps} steps, with a checkpoint each 50: {steps / all_steps:.1%} "
-        f"of {all_steps} steps count.",
+        f"of {all_steps} logged steps count; those of a chunk that a kill cut off are not among them.",
         "",
     ]
 
@@ -125,7 +125,7 @@ def _mutations(path: Path) -> tuple[list[str], list[str]]:
     """What went wrong, and the lines that say it all."""
     if not path.exists():
         return [], []
-    counts, wrong = json.loads(path.read_text())
+    counts, wrong = json.loads(path.read_text())["found"]
     lines = [
         f"## {sum(n for n, _ in counts.values())} mutations of what is read",
         "",

@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,10 @@ Pairs = Mapping[str, Mapping[tuple[str, str], tuple[Difference, bool]]]
 def write(folder: Path, entries: Mapping[str, Scored], evaluator: Judge, *, dataset: str) -> None:
     """Write all of it into the folder of the comparison."""
     pairs = _pairs(entries)
-    write_atomically(folder / "results.json", json.dumps(_json(entries, pairs, evaluator), indent=2) + "\n")
+    write_atomically(
+        folder / "results.json",
+        json.dumps(_json(entries, pairs, evaluator), indent=2, allow_nan=False) + "\n",
+    )
     write_atomically(folder / "results.csv", _csv(entries))
     plot_curves(entries, folder / "curves.png", f"{dataset}: mean over the seeds, and their range")
     write_atomically(folder / "report.md", _report(entries, pairs, evaluator, dataset))
@@ -119,24 +122,23 @@ def _report(
         "",
         f"Mean ± standard deviation over the seeds [least, greatest]. Scores as {evaluator.name('METRIC')}.",
         "",
-        "| system | steps | " + " | ".join(str(heading(m)) for m in metrics) + " | diverged | collapsed |",
+        _row(["system", "steps", *(str(heading(m)) for m in metrics), "diverged", "collapsed"]),
         "|---" * (len(metrics) + 4) + "|",
     ]
     for label, entry in entries.items():
         cells = [_cell([s[m] for s in entry.scores if m in s]) for m in metrics]
-        lines.append(
-            f"| {label} | {entry.steps} | "
-            + " | ".join(cells)
-            + f" | {sum(d >= 0 for d in entry.diverged)} of {seeds} | {_collapsed(entry, floors)} |"
-        )
+        diverged = f"{sum(d >= 0 for d in entry.diverged)} of {seeds}"
+        lines.append(_row([label, str(entry.steps), *cells, diverged, _collapsed(entry, floors)]))
     if floors:
-        lines.append(
-            f"| {evaluator.floors_of} | | " + " | ".join(f"{floors[m]:.4g}" for m in metrics) + " | | |"
-        )
+        lines.append(_row([evaluator.floors_of, "", *(f"{floors[m]:.4g}" for m in metrics), "", ""]))
     if lost := _lost(entries):
         lines += ["", f"Diverged: {', '.join(lost)}."]
     lines += ["", *_sentences(pairs), "", "![Losses over training](curves.png)"]
     return "\n".join(lines) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
 
 
 def _cell(values: list[float]) -> str:
@@ -188,6 +190,8 @@ def _sentences(pairs: Pairs) -> list[str]:
 
 
 def _verdict(a: str, b: str, found: Difference, less: bool, sure: bool) -> str:
+    if found.mean is None:
+        return "at no seed have both come to the end"
     if found.interval is None:
         return f"{found.mean:.3g}; three seeds at least are needed for an interval"
     low, high = found.interval

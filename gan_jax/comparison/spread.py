@@ -28,13 +28,13 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 
 class Difference(NamedTuple):
-    """Of two systems over the n seeds that both have: the mean of a − b and its 95% interval, None for few seeds.
+    """Of two systems over the n seeds that both have: the mean of a − b, and its 95% interval, None for few seeds.
 
-    p: of Student's paired test that there is no difference, 1 for few seeds.
+    mean: None for none. p: of Student's paired test that there is no difference, 1 for few seeds.
     """
 
     n: int
-    mean: float
+    mean: float | None
     interval: tuple[float, float] | None
     p: float
 
@@ -62,7 +62,7 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     gaps = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     n = len(gaps)
     if n < 3:
-        return Difference(n, float(gaps.mean()) if n else float("nan"), None, 1.0)
+        return Difference(n, float(gaps.mean()) if n else None, None, 1.0)
     rng = np.random.default_rng(0)  # the same scores give the same interval
     means = gaps[rng.integers(n, size=(RESAMPLES, n))].mean(1)
     low, high = np.quantile(means, [0.025, 0.975])

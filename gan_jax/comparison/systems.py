@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from gan_jax import options, workdir
-from gan_jax.config import PRESETS, Config, own_values
+from gan_jax.config import OF_PENALTIES, PRESETS, Config, own_values
 from gan_jax.duration import Length
 from gan_jax.errors import UserError, nearest
 from gan_jax.fields import Nets, Optimization, Run, System
@@ -85,7 +85,8 @@ class Options(System, Nets, Optimization, Run):
 
     def __post_init__(self) -> None:
         """Check what is the comparison's own; the rest is for `Config`. Raises `UserError`."""
-        options.check_only(self, [name for name in options_of(self) if name not in options_of(Config)])
+        own = [name for name in options_of(self) if name not in options_of(Config) or name == "workdir"]
+        options.check_only(self, own)
         if not self.systems:
             raise UserError("--systems names none: give one or more, separated by spaces.")
         for i, system in enumerate(self.systems):
@@ -164,6 +165,7 @@ def values_of_file(file: str, named: Set[str]) -> dict[str, Any]:
         raise UserError(f"--config={file} is of a population: give the config.json of a single run.")
     own = own_values(record.config)
     left_out = {"workdir", "preset", "loss", *UNUSED, *named, *(LENGTHS if named & LENGTHS else ())}
+    left_out |= OF_PENALTIES if "penalty" in named else set()
     return {
         name: value
         for name, value in vars(record.config).items()

@@ -10,6 +10,7 @@ computed once and kept in the user's cache folder.
 """
 
 import functools
+import hashlib
 from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
@@ -24,6 +25,7 @@ from gan_jax.evaluation.statistics import RealStatistics
 from gan_jax.features.choice import choose_network
 from gan_jax.features.network import FeatureNetwork
 from gan_jax.metrics import frechet_from_moments, moments
+from gan_jax.storage import sha256_of_arrays
 
 NUM = 10_000  # at most, unless asked for
 NUM_FOR_MODES = 26_000  # the literature's, of stacked MNIST: the KL of modes falls with the number of samples
@@ -129,6 +131,12 @@ class Evaluator:
     def name(self, metric: str) -> str:
         """A metric's full name under this protocol."""
         return full_name(metric, self.network, self.num, self.split)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of all on which a score depends besides the samples: scores of another cannot be compared with its own."""
+        of = f"{self.name('scores')} {self.network.sha256} {sha256_of_arrays({'test': self.test_images})}"
+        return hashlib.sha256(of.encode()).hexdigest()
 
     def see(self, images: np.ndarray, title: str = "samples") -> Seen:
         """What the network makes of images uint8 [n, H, W, C]."""

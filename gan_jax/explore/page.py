@@ -39,12 +39,16 @@ def page(
     It asks no server and no network for anything. Raises `UserError` for nets that it cannot run, and for points.
     """
     facts = json.dumps(_facts(gan, folder, member, warn), allow_nan=False).replace("<", "\\u003c")
-    text = (ASSETS / "page.html").read_text()
+    text = (ASSETS / "page.html").read_text(encoding="utf-8")
     for line, kind, content in (
-        ('<link rel="stylesheet" href="page.css">', "style", (ASSETS / "page.css").read_text()),
+        (
+            '<link rel="stylesheet" href="page.css">',
+            "style",
+            (ASSETS / "page.css").read_text(encoding="utf-8"),
+        ),
         ('<script src="facts.json"></script>', 'script type="application/json" id="facts"', facts),
-        ('<script src="nets.js"></script>', "script", (ASSETS / "nets.js").read_text()),
-        ('<script src="page.js"></script>', "script", (ASSETS / "page.js").read_text()),
+        ('<script src="nets.js"></script>', "script", (ASSETS / "nets.js").read_text(encoding="utf-8")),
+        ('<script src="page.js"></script>', "script", (ASSETS / "page.js").read_text(encoding="utf-8")),
     ):
         head, found, tail = text.partition(line)
         assert found, line
