@@ -5,7 +5,8 @@
 
 It prints a table and writes evaluation.json and evaluation.png into the run's folder; for FILE.npz, which
 holds an array `images`, uint8 [N, H, W, C], FILE.evaluation.json and .png beside it. Every score stands
-beside its value for real training images, which no generator should beat, and for noise.
+beside its value for real training images, which no generator should beat in the distances and the coverage, and for
+noise.
 
 The points of a mixture are judged by its modes: how many were found, and how close the samples are to them.
 Of a population's folder each member is judged; --member says which. Member 3 is named FOLDER [3] in the table, and

@@ -25,7 +25,7 @@ from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.explore import server
-from gan_jax.explore.page import ASSETS, page
+from gan_jax.explore.page import ASSETS, _curves, page
 from gan_jax.gan import Gan
 from gan_jax.parts import Facts
 from gan_jax.report import Report
@@ -75,6 +75,17 @@ def test_a_members_page_has_its_own_curves_and_no_film(gans: dict[str, Gan], tmp
     [losses] = facts["curves"]
     assert losses["steps"] == [2, 4]
     assert [series["values"] for series in losses["series"]] == [[1.0, 2.0], [1.0, 1.0]]
+
+
+def test_norms_of_gradients_are_shown_as_powers_of_ten() -> None:
+    rows: list[Any] = [
+        {"step": step, "d_loss": 1.0, "g_loss": 1.0, "d_gradient_norm": 0.0, "g_gradient_norm": 10.0**-step}
+        for step in (1, 2, 3)
+    ]
+    norms = _curves(rows)[-1]
+    assert norms["title"] == "Norm of the gradient, powers of ten"
+    assert [series["values"] for series in norms["series"]] == [[None] * 3, [-1, -2, -3]]
+    assert norms["low"] <= -3 < -1 <= norms["high"]
 
 
 # Layers

@@ -175,7 +175,7 @@ class Evaluator:
         return found
 
     def floors(self) -> dict[str, float]:
-        """Every metric of real train images in place of samples: no generator should beat it."""
+        """Every metric of real train images in place of samples; no generator should beat it in distance, coverage."""
         bounds = [self.statistics.bounds(family) for family in self._families]
         return {metric: floor for found in bounds for metric, (floor, _) in found.items()}
 

@@ -90,7 +90,8 @@ class Score(NamedTuple):
       score, classes and modes found, the modes' KL.)
     value, spread: the samples' value, and where the metric has one its ±, of the kind `spread_is`.
     better: "lower" or "higher".
-    floor: the same metric for real train images in place of the samples: no generator should beat it.
+    floor: the same metric for real train images in place of the samples. No generator should beat it in distance and
+      coverage.
     noise: the same for uniform noise, the worst case.
     n_real, n_fake, split, seed: how many images, and which; the seed is that of every random choice. Scores by the
       known modes of a mixture take no real ones: n_real is 0.

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,8 @@ def _curves(rows: Sequence[report.LogRow]) -> list[dict[str, Any]]:
     )
     curves = []
     for title, names in pictures.panels(rows):
-        values = {label: [_finite(row.get(name)) for row in rows] for name, label in names.items()}
+        read = _power_of_ten if title == pictures.NORMS else _finite  # what vanishes does so by powers of ten
+        values = {label: [read(row.get(name)) for row in rows] for name, label in names.items()}
         low, high = pictures.limits(np.array(list(values.values()), np.float64))
         middle = 0.5 if title == pictures.SCORES else None
         if low is not None and high is not None:
@@ -151,7 +153,9 @@ def _curves(rows: Sequence[report.LogRow]) -> list[dict[str, Any]]:
             curves.append(
                 {
                     "middle": middle,
-                    "title": title[:1].upper() + title[1:],
+                    "title": title[:1].upper()
+                    + title[1:]
+                    + (", powers of ten" if read is _power_of_ten else ""),
                     "steps": [row["step"] for row in rows],
                     "low": low,
                     "high": high,
@@ -159,6 +163,11 @@ def _curves(rows: Sequence[report.LogRow]) -> list[dict[str, Any]]:
                 }
             )
     return curves
+
+
+def _power_of_ten(value: float | None) -> float | None:
+    found = _finite(value)
+    return math.log10(found) if found is not None and found > 0 else None
 
 
 def _finite(value: float | None) -> float | None:

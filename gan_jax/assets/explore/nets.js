@@ -2,14 +2,20 @@
 // Numbers lie as in NumPy, the last axis first: an image [H, W, C] is H·W·C numbers, a kernel [4, 4, C, F] 16·C·F.
 "use strict";
 
-const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
+// A plain loop: Uint8Array.from would first make a list of all letters, hundreds of megabytes of a large net.
+function bytesOf(text) {
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i);
+  return bytes.buffer;
+}
 const floatsOf = (text) => new Float32Array(bytesOf(text));
 
 // float16 as float32: a sign, 5 bits of exponent, 10 of fraction; exponent 0 is for numbers below 2^-14.
 function halvesOf(text) {
   const halves = new Uint16Array(bytesOf(text));
   const scales = Float32Array.from({ length: 32 }, (_, exponent) => 2 ** (Math.max(exponent, 1) - 25));
-  return Float32Array.from(halves, (half) => {
+  return new Float32Array(halves).map((half) => {
     const exponent = (half >> 10) & 31;
     const fraction = (half & 1023) + (exponent ? 1024 : 0);
     return (half & 0x8000 ? -1 : 1) * fraction * scales[exponent];

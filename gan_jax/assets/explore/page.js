@@ -68,8 +68,9 @@ function show(next) {
   const image = gan.generate(now.z, now.shares);
   paint($("image"), image);
   const score = gan.score(gan.discriminate(image, now.shares));
-  $("score").ariaValueNow = score.toFixed(2);
-  $("score").firstElementChild.style.width = `${100 * Math.min(Math.max(score, 0), 1)}%`;
+  const share = Math.min(Math.max(score, 0), 1); // that of least squares may lie outside
+  $("score").ariaValueNow = share.toFixed(2);
+  $("score").firstElementChild.style.width = `${100 * share}%`;
   $("said").textContent = written(score, 2);
   directions.forEach((direction, i) => setSlider(sliders[i], dot(now.z, direction)));
   if (facts.classes) $("class").control.value = now.shares.indexOf(1);
@@ -96,7 +97,7 @@ function makeSlider(direction, i) {
   const most = facts.uniform ? 2 : 4; // standard deviations lie well within
   const label = document.createElement("label");
   label.className = "slider";
-  label.innerHTML = `<span>${i + 1}</span><input type="range" min="${-most}" max="${most}" step="0.05"><output></output>`;
+  label.innerHTML = `<span>${i + 1}</span><input type="range" min="${-most}" max="${most}" step="0.05"><output aria-live="off"></output>`;
   const slider = label.querySelector("input");
   slider.setAttribute("aria-label", `Direction ${i + 1}`);
   slider.addEventListener("input", () => {

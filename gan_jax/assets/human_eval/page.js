@@ -159,7 +159,8 @@ function judge(i, answer) {
   mark(tile, answer);
   const after = [...tiles.keys()].map((k) => (i + 1 + k) % tiles.length).find((k) => tiles[k].open);
   if (after !== undefined) choose(after);
-  sending = sending.then(() => call("/answers", body)).then(update);
+  // Where the server's word breaks off, the page begins again with what the server has not got yet.
+  sending = sending.then(() => call("/answers", body)).then(update).catch(() => location.reload());
 }
 
 function move(key) {
@@ -225,7 +226,7 @@ $("join").addEventListener("submit", async (event) => {
   else $("notice").textContent = body.error;
 });
 
-if (rater) call(`/rater/${rater}/state`).then(update);
+if (rater) call(`/rater/${rater}/state`).then(update).catch(() => sleep(RETRY_MS).then(() => location.reload()));
 else {
   $("join").hidden = false;
   $("name").focus();
