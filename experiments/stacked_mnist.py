@@ -47,7 +47,7 @@ COMMON: dict[str, Any] = {
 }
 # What each system is, besides --steps. Those with _conv have conv_small in place of mlp.
 _SINGLE: dict[str, dict[str, Any]] = {
-    "gan_conv": {**COMMON, "loss": "cross_entropy", "spectral_norm": False},
+    "gan_conv": {**COMMON, "loss": "cross_entropy", "penalty": ()},
     "lsgan": {**COMMON, "preset": "lsgan", "spectral_norm": False},
     "wgan_conv": {**COMMON, "preset": "wgan", "clip": 0.03, "g_learning_rate": 5e-4, "d_learning_rate": 5e-4},
     "wgan_gp": {

@@ -51,35 +51,34 @@ class Config(System, Nets, Optimization, Run):
 
 C = TypeVar("C", bound=Config)
 
-OF_PENALTIES = {"penalty_weight", "penalty_every"}  # with other penalties they mean another thing
+# Of other penalties than a system's own: the papers' weights, in every step.
+OF_PENALTIES = {"penalty_weight": None, "penalty_every": 1}
 
 
 def _defaults(preset: Any, penalty: tuple[str, ...] | None = None) -> dict[str, Any]:
-    """What a preset says, beside a penalty that may be another than its own.
+    """What a system says, a preset or the default, beside a penalty that may be another than its own.
 
-    Nothing where there is no preset of that name, which `options.check` refuses.
+    A preset that there is not says what the default does; `options.check` refuses it.
     """
-    if not isinstance(preset, str) or preset not in PRESETS:
-        return {}
-    if not isinstance(PRESETS[preset], Config):
-        raise UserError(
-            f"--preset={preset}: PRESETS[{preset!r}] must be a gan_jax.Config, and is of the type "
-            f"{type(PRESETS[preset]).__name__}."
-        )
-    values = vars(PRESETS[preset])
-    left_out = {"preset"}
-    if penalty not in (None, values["penalty"]):
-        left_out |= OF_PENALTIES
-    return {name: value for name, value in values.items() if name not in left_out}
+    values = {name: found.default for name, found in options.options_of(Config).items()}
+    if isinstance(preset, str) and preset in PRESETS:
+        if not isinstance(PRESETS[preset], Config):
+            raise UserError(
+                f"--preset={preset}: PRESETS[{preset!r}] must be a gan_jax.Config, and is of the type "
+                f"{type(PRESETS[preset]).__name__}."
+            )
+        values = {name: value for name, value in vars(PRESETS[preset]).items() if name != "preset"}
+    return values if penalty in (None, values["penalty"]) else {**values, **OF_PENALTIES}
 
 
 # What makes each system: its objective, and what keeps D in bounds. All else is Config's default, which was chosen by
 # score (see experiments/README.md). A system that needs other values says so.
+_BY_NORM = {"spectral_norm": True, "penalty": (), "epochs": 12}
 _SYSTEMS: dict[str, dict[str, Any]] = {
     # The tutorial's program, number for number.
     "gan": {
         "loss": "cross_entropy",
-        "spectral_norm": False,
+        "penalty": (),
         "model": "mlp",
         "g_learning_rate": 2e-4,
         "d_learning_rate": 2e-4,
@@ -91,11 +90,11 @@ _SYSTEMS: dict[str, dict[str, Any]] = {
         "checkpoint_every": 1000,
     },
     # Mao 2017. Their D has BatchNorm; ours needs a bound as well, or G's classes become uneven.
-    "lsgan": {"loss": "least_squares"},
+    "lsgan": {"loss": "least_squares", **_BY_NORM},
     # Arjovsky 2017, algorithm 1. Five batches a step, hence more passes over the data.
     "wgan": {
         "loss": "wasserstein",
-        "spectral_norm": False,
+        "penalty": (),
         "clip": 0.01,
         "d_steps": 5,
         "model": "mlp",
@@ -111,21 +110,21 @@ _SYSTEMS: dict[str, dict[str, Any]] = {
     # Gulrajani 2017, algorithm 1.
     "wgan_gp": {
         "loss": "wasserstein",
-        "spectral_norm": False,
         "penalty": ("gp",),
         "d_steps": 5,
         "beta2": 0.9,
         "epochs": 20,
     },
     # Kodali 2017.
-    "dragan": {"loss": "cross_entropy", "spectral_norm": False, "penalty": ("dragan",)},
-    # Miyato 2018: the default.
-    "hinge": {"loss": "hinge"},
+    "dragan": {"loss": "cross_entropy", "penalty": ("dragan",), "epochs": 12},
+    # Miyato 2018.
+    "hinge": {"loss": "hinge", **_BY_NORM},
     # Huang 2024. In the default's batches, at its rates and with a weight of 0.3, it is worse on MNIST.
     "r3gan": {
         "loss": "relativistic",
-        "spectral_norm": False,
         "penalty": ("r1", "r2"),
+        "penalty_weight": None,
+        "penalty_every": 1,
         "g_learning_rate": 2e-4,
         "d_learning_rate": 2e-4,
         "batch_size": 64,
@@ -134,13 +133,11 @@ _SYSTEMS: dict[str, dict[str, Any]] = {
         "checkpoint_every": 1000,
     },
     # No paper's: chosen by scores on MNIST and Fashion-MNIST (see experiments/README.md). The loss of r3gan in the
-    # default's batches and at its rates, with its penalties taken lazily (Karras 2020).
+    # default system, with heavier penalties.
     "best": {
         "loss": "relativistic",
-        "spectral_norm": False,
         "penalty": ("r1", "r2"),
         "penalty_weight": 0.5,
-        "penalty_every": 4,
         "z_dim": 256,
         "schedule": "cooldown",
         "epochs": 20,
@@ -195,14 +192,13 @@ def _values_of_file(file: str, flags: set[str]) -> dict[str, Any]:
         raise UserError(f"--config={file} and --preset are two whole systems: give one of them.")
     left_out = {"workdir"} | ({"steps"} if flags & {"--epochs", "--time"} else set())  # which would count
     if "--penalty" in flags:
-        left_out |= OF_PENALTIES
+        left_out |= OF_PENALTIES.keys()
     return {name: value for name, value in vars(record.config).items() if name not in left_out}
 
 
 def own_values(config: Config) -> dict[str, Any]:
     """What the config's system says by itself: the preset's values, or the defaults."""
-    fields = {name: found.default for name, found in options.options_of(Config).items()}
-    return {**fields, **_defaults(config.preset, config.penalty)}
+    return {"preset": None, **_defaults(config.preset, config.penalty)}
 
 
 def differing(there: Config, here: Config, *roles: str) -> list[str]:

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from gan_jax import options
@@ -27,6 +28,10 @@ def _preset_hint(name: str) -> str | None:
     return f"A loss of that name is --loss={name}." if name in OBJECTIVES else None
 
 
+def _none_hint(kind: str) -> Callable[[str], str | None]:
+    return lambda name: f"For none write --{kind} without a value." if name == "none" else None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class System:
     """The GAN: its objective, and what constrains its discriminator."""
@@ -44,27 +49,29 @@ class System:
     )
     loss: str = option("hinge", "The objective.", choice("loss", OBJECTIVES, _loss_hint), also=("objective",))
     penalty: tuple[str, ...] = option(
-        (),
-        "Gradient penalties on D: none, one, or several separated by spaces or commas.",
-        choice("penalty", PENALTIES),
+        ("r1", "r2"),
+        "Gradient penalties on D: one, several separated by spaces or commas, or none: --penalty without a value.",
+        choice("penalty", PENALTIES, _none_hint("penalty")),
         many=True,
         commas=True,
     )
     penalty_weight: float | None = option(
-        None,
-        "Weight of the penalties. Default: the papers', 10 for gp and dragan, 1 for others.",
-        options.POSITIVE,
+        0.3,
+        "Weight of the penalties. Other penalties than the system's own have the papers', 10 for gp and dragan, 1 for "
+        "the rest, unless this says otherwise.",
+        options.optional(options.POSITIVE),
         role="rate",
         also=("lambda", "gp_weight", "lambda_gp"),
     )
     penalty_every: int = option(
-        1,
-        "Only each Nth step has the penalties, N times as strong: their mean stays, and they take an Nth of the time.",
+        4,
+        "Only each Nth step has the penalties, N times as strong: their mean stays, and they take an Nth of the time. "
+        "Other penalties than the system's own are in every step, unless this says otherwise.",
         options.SMALL_COUNT,
         also=("lazy", "lazy_regularization", "d_reg_interval", "reg_interval", "d_reg_every"),
     )
     spectral_norm: bool = option(
-        True, "Divide every kernel of D by its largest singular value.", options.FLAG
+        False, "Divide every kernel of D by its largest singular value.", options.FLAG
     )
     clip: float = option(
         0.0,
@@ -79,7 +86,7 @@ class System:
     augment: tuple[str, ...] = option(
         (),
         "Transform at random what D sees, real and generated images alike, as in translation,cutout: for few images.",
-        choice("augment", AUGMENTATIONS),
+        choice("augment", AUGMENTATIONS, _none_hint("augment")),
         many=True,
         commas=True,
         also=("diffaug", "diff_augment", "augmentation", "augmentations", "policy"),
@@ -183,7 +190,7 @@ class Optimization:
         16, "Images per update, over all devices.", options.COUNT, also=("batch", "bs", "batchsize")
     )
     epochs: int = option(
-        12,
+        8,
         "Passes over the data set; the last partial batch of each is dropped.",
         options.COUNT,
         role="length",

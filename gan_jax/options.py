@@ -101,6 +101,11 @@ def real(words: str, allowed: Callable[[float], bool]) -> Rule:
     return Rule(words, convert, float, "FLOAT")
 
 
+def optional(rule: Rule) -> Rule:
+    """What the rule allows, or None, for a field whose default is another."""
+    return rule._replace(convert=lambda value: None if value is None else rule.convert(value))
+
+
 def choice(
     kind: str, names: Mapping[str, Any] | Iterable[str], hint: Callable[[str], str | None] = lambda name: None
 ) -> Rule:
@@ -222,7 +227,7 @@ def _converted(name: str, value: Any, found: Option) -> Any:
     several = not isinstance(value, str | os.PathLike) and isinstance(value, Iterable)
     values = list(value) if several else [value]
     if found.commas:
-        values = [part for x in values for part in (x.split(",") if isinstance(x, str) else [x])]
+        values = [part for x in values if x != "" for part in (x.split(",") if isinstance(x, str) else [x])]
     return tuple(converted(name, x, found.rule) for x in values)
 
 

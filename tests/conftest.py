@@ -150,7 +150,7 @@ def few_of_mnist() -> Iterator[np.ndarray]:
 @pytest.fixture
 def small() -> Callable[..., Config]:
     """A config for quick runs, with the given fields changed."""
-    plain = Config(model="mlp", spectral_norm=False, batch_size=16, z_dim=8, ema=0.0)
+    plain = Config(model="mlp", penalty=(), batch_size=16, z_dim=8, ema=0.0)
     return lambda **fields: dataclasses.replace(plain, **fields)
 
 

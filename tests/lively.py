@@ -46,9 +46,7 @@ def lively(like: Any) -> Any:
 
 def make_gan(name: str) -> Gan:
     shape, fields = NETS[name]
-    config = Config(
-        **{"model": "mlp", "spectral_norm": False, "ema": 0.0, "batch_size": 16, "z_dim": 8, **fields}
-    )
+    config = Config(**{"model": "mlp", "penalty": (), "ema": 0.0, "batch_size": 16, "z_dim": 8, **fields})
     parts, course = build(config, shape, 3), plan(config, 64)
     numbers = hyperparams(config, course.total)
     return Gan(config, parts, lively(jax.eval_shape(lambda: init(parts, numbers, 0, 64))), course)

@@ -84,7 +84,7 @@ def test_a_program_without_a_loop_has_no_counts() -> None:
 
 
 def test_a_single_run_and_a_population_of_one_are_as_many_kernels() -> None:
-    config = Config(model="mlp", spectral_norm=False, batch_size=8, z_dim=4, steps=3, ema=0.0)
+    config = Config(model="mlp", penalty=(), batch_size=8, z_dim=4, steps=3, ema=0.0)
     facts, cpu = Facts((8, 8, 1), 50, None, ""), targets.target("cpu")
     rows = [
         programs.measure(programs.Program("mlp", config, "cpu", members), cpu, facts)
@@ -113,7 +113,7 @@ def test_the_check_fails_for_many_more_kernels(
     flags = ["--targets=cpu", "--models=mlp", "--members=0", f"--out={tmp_path}/a.json"]
     assert command.main(flags) == 0
     table = (tmp_path / "a.md").read_text()
-    assert "| default mlp, float32, batch 64, single run | 1 |" in table
+    assert "| hinge mlp, float32, batch 64, single run | 1 |" in table
     row["kernels"] = kernels
     assert command.main([*flags, "--check"]) == code
     said = capsys.readouterr().err

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import gan_jax
-from gan_jax import compare, workdir
+from gan_jax import Config, compare, workdir
 from gan_jax.comparison import results
 from gan_jax.comparison.scoring import Scored
 from gan_jax.comparison.systems import folder_name, values_of_file
@@ -32,7 +32,7 @@ from gan_jax.storage import sha256_of_arrays
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
-RUN = ["--dataset=own.npz", "--model=mlp", "--no_spectral_norm", "--ema=0", "--batch_size=16", "--z_dim=8"]
+RUN = ["--dataset=own.npz", "--model=mlp", "--penalty", "--ema=0", "--batch_size=16", "--z_dim=8"]
 FLAGS = [*RUN, "--steps=12", "--log_every=4", "--checkpoint_every=4", "--seeds=3", "--num=80", "--workdir=c"]
 
 
@@ -200,6 +200,14 @@ def test_options_are_varied_in_every_combination(in_process: Command, own: None,
     assert found["cross_entropy beta1=0.5 penalty=r1"][0].loss == "cross_entropy"
 
 
+def test_the_default_system_has_a_name_too() -> None:
+    found = compare.systems_of(compare.Options(systems=("default", "hinge", "minimax"), seeds=1))
+    assert list(found) == ["default", "hinge", "minimax"]
+    assert found["default"] == [Config()]
+    assert found["hinge"] == [Config(preset="hinge")]
+    assert found["minimax"] == [Config(loss="minimax")]
+
+
 def test_an_empty_value_is_none_of_them() -> None:
     settings = compare.Options(systems=("r3gan", "hinge"), vary=("penalty=,r1+r2", "augment=cutout,"))
     found = compare.systems_of(settings)
@@ -315,7 +323,7 @@ def test_results_that_cannot_be_read_name_no_system_and_are_not_waited_for(tmp_p
             "--vary and --beta1 both give beta1: leave it out of one of them",
         ),
         (
-            ["--systems", "hinge", "--no_spectral_norm", "--vary", "spectral_norm=true,false"],
+            ["--systems", "hinge", "--penalty", "--vary", "spectral_norm=true,false"],
             "--vary and --spectral_norm both give spectral_norm",
         ),
         (["--systems", "minimax", "--vary", "loss=hinge"], "--vary and --systems both give loss"),

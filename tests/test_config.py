@@ -30,8 +30,9 @@ EXPECTED = {
         "epochs": 200,
         "model": "mlp",
         "ema": 0.0,
+        "penalty": (),
     },
-    "lsgan": {"loss": "least_squares"},
+    "lsgan": {"loss": "least_squares", "penalty": (), "epochs": 12},
     "wgan": {
         "loss": "wasserstein",
         "clip": 0.01,
@@ -43,10 +44,11 @@ EXPECTED = {
         "batch_size": 64,
         "epochs": 60,
         "model": "mlp",
+        "penalty": (),
     },
     "wgan_gp": {"loss": "wasserstein", "penalty": ("gp",), "d_steps": 5, "beta2": 0.9, "epochs": 20},
-    "dragan": {"loss": "cross_entropy", "penalty": ("dragan",)},
-    "hinge": {"loss": "hinge"},
+    "dragan": {"loss": "cross_entropy", "penalty": ("dragan",), "epochs": 12},
+    "hinge": {"loss": "hinge", "penalty": (), "epochs": 12},
     "r3gan": {
         "loss": "relativistic",
         "penalty": ("r1", "r2"),
@@ -73,7 +75,9 @@ def test_presets_are_the_default_but_for_what_makes_them(name: str) -> None:
     found = config.from_args([f"--preset={name}"])
     assert found == PRESETS[name]
     normed = name in ("lsgan", "hinge")
-    own = {"preset": name, "spectral_norm": normed, **EXPECTED[name]}
+    # Light penalties in some steps alone are the default's, and `best`'s.
+    light = {"penalty_weight": None, "penalty_every": 1}
+    own = {"preset": name, "spectral_norm": normed, **light, **EXPECTED[name]}
     differing = {key for key, value in vars(found).items() if value != getattr(Config(), key)}
     assert {key: getattr(found, key) for key in own} == own
     assert differing <= own.keys() | CHUNKS
@@ -92,6 +96,19 @@ def test_a_presets_weight_is_of_its_own_penalties() -> None:
     assert of("--penalty", "r1", "r2") == of("--penalty=r1,r2") == of() == (("r1", "r2"), 0.5, 4)
     other = config.from_args(["--preset=best", "--penalty=gp"])
     assert path_of(other).name == "mnist-preset-best-penalty=gp"
+
+
+def test_the_defaults_interval_is_of_its_own_penalties() -> None:
+    def of(*flags: str) -> tuple[tuple[str, ...], float | None, int]:
+        found = config.from_args(flags)
+        return found.penalty, found.penalty_weight, found.penalty_every
+
+    assert of() == of("--penalty=r1,r2") == (("r1", "r2"), 0.3, 4)
+    assert of("--penalty") == of("--penalty=") == ((), None, 1)
+    assert of("--penalty=gp") == (("gp",), None, 1)
+    assert of("--penalty_weight=3") == (("r1", "r2"), 3, 4)
+    assert path_of(config.from_args(["--penalty"])).name == "mnist-hinge-no_penalty"
+    assert path_of(config.from_args(["--penalty=gp"])).name == "mnist-hinge-penalty=gp"
 
 
 def test_the_defaults_nets() -> None:
@@ -205,8 +222,12 @@ def test_the_commands_that_draw_say_the_same_of_the_checkpoint(capsys: pytest.Ca
             "--d_steps=1000000000",
             "--d_steps=1000000000 is not allowed: it must be a whole number from 1 to 10000.",
         ),
-        ("--penalty_weight=3", "--penalty_weight has nothing to weigh"),
-        ("--penalty_every=4", "--penalty_every=4 needs a penalty: name a --penalty as well, or give 1."),
+        ("--penalty=none", "unknown penalty 'none'. For none write --penalty without a value."),
+        ("--penalty --penalty_weight=3", "--penalty_weight has nothing to weigh"),
+        (
+            "--penalty --penalty_every=4",
+            "--penalty_every=4 needs a penalty: name a --penalty as well, or give 1.",
+        ),
         ("--penalty_weight=0", "--penalty_weight=0.0 is not allowed"),
         ("--clip=-1", "--clip=-1.0 is not allowed: it must be 0 (off) or greater."),
         ("--beta1=1", "--beta1=1.0 is not allowed: it must be at least 0 and below 1."),
@@ -275,13 +296,14 @@ def test_steps_win_over_epochs_and_it_is_said(capsys: pytest.CaptureFixture[str]
 
 
 def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
-    free = Config(loss="wasserstein", spectral_norm=False)
+    assert advice(Config(loss="wasserstein")) is None  # the default's penalties
+    free = Config(loss="wasserstein", penalty=())
     assert "--penalty gp, or take --preset=wgan_gp" in (advice(free) or "")
     assert "--penalty r1 r2" in (advice(dataclasses.replace(free, loss="relativistic")) or "")
     assert advice(dataclasses.replace(free, clip=0.03)) is None
     assert advice(dataclasses.replace(free, clip=0.01, model="mlp")) is None
     assert advice(dataclasses.replace(free, clip=0.01, penalty=("gp",))) is None
-    assert advice(Config(clip=0.01)) is None  # spectral norm sets the scale
+    assert advice(Config(loss="wasserstein", clip=0.01, spectral_norm=True)) is None  # which sets the scale
     paper = config.from_args(["--preset=wgan", "--model=conv_small"])
     line = advice(paper) or ""
     assert "give --clip=0.03 --g_learning_rate=5e-4 --d_learning_rate=5e-4." in line
@@ -438,9 +460,11 @@ def test_the_default_folder_says_all_that_changes_a_number() -> None:
     assert (
         name("--preset=wgan", "--loss=hinge", "--conditional") == "mnist-preset-wgan-loss=hinge-conditional"
     )
-    assert name("--seed=3", "--no_spectral_norm") == "mnist-hinge-no_spectral_norm-seed=3"
+    assert name("--preset=lsgan", "--no_spectral_norm") == "mnist-preset-lsgan-no_spectral_norm"
+    assert name("--seed=3", "--spectral_norm") == "mnist-hinge-spectral_norm-seed=3"
     assert name("--g_learning_rate=3e-4") == "mnist-hinge-g_learning_rate=0.0003"
-    assert name("--penalty", "r1", "r2") == "mnist-hinge-penalty=r1+r2"
+    assert name("--penalty", "r1", "dragan") == "mnist-hinge-penalty=r1+dragan"
+    assert name("--penalty", "r1", "r2") == "mnist-hinge"
     assert name("--schedule=cosine", "--epochs=3") == "mnist-hinge-schedule=cosine-epochs=3"
     assert name("--preset=wgan_gp", "--penalty") == "mnist-preset-wgan_gp-no_penalty"
     own = name("--dataset=a/photos.npz", "--image_size=32")

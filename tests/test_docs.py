@@ -131,7 +131,7 @@ def reduced(own_registries: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "load", lambda *args, **named: (images, labels))
 
     def small(**fields: Any) -> Config:
-        little = {"batch_size": 16, "z_dim": 8, "steps": 2, "log_every": 1, "spectral_norm": False}
+        little = {"batch_size": 16, "z_dim": 8, "steps": 2, "log_every": 1, "penalty": ()}
         return Config(**{"model": "mlp", **fields, **little})
 
     def trained(*args: Any, **named: Any) -> gan_jax.Gan:

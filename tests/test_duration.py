@@ -150,7 +150,7 @@ def test_too_short_a_time_is_refused_and_the_time_before_counts(
 
 
 FLAGS = (
-    "--dataset=own.npz", "--model=mlp", "--no_spectral_norm", "--batch_size=8", "--z_dim=4", "--ema=0",
+    "--dataset=own.npz", "--model=mlp", "--penalty", "--batch_size=8", "--z_dim=4", "--ema=0",
     "--log_every=3", "--schedule=linear",
 )  # fmt: skip
 

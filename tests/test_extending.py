@@ -33,9 +33,9 @@ REGISTRIES: tuple[dict[str, Any], ...] = (
     evaluation.FAMILIES,
 )
 IMAGES = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1), np.uint8)
-FLAGS = ("--dataset=own.npz", "--steps=3", "--batch_size=16", "--z_dim=8", "--no_spectral_norm", "--ema=0")
+FLAGS = ("--dataset=own.npz", "--steps=3", "--batch_size=16", "--z_dim=8", "--penalty", "--ema=0")
 QUICK = ("--model=mlp", *FLAGS)
-CONFIG = Config(model="mlp", steps=3, batch_size=16, z_dim=8, spectral_norm=False, ema=0.0)
+CONFIG = Config(model="mlp", steps=3, batch_size=16, z_dim=8, penalty=(), ema=0.0)
 
 LOSS = """
 import gan_jax
@@ -224,7 +224,7 @@ def test_a_preset_from_one_file_is_trained_and_drawn_from(
     Path("mine.py").write_text(PRESET)
     done = in_process(
         "train", "--plugin=mine.py", "--preset=mine", "--model=mlp", "--dataset=own.npz", "--steps=2",
-        "--no_spectral_norm", "--workdir=w",
+        "--penalty", "--workdir=w",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     gan = gan_jax.load("w")

@@ -26,7 +26,7 @@ from gan_jax.storage import Damaged, locked, npz_headers, opened, read_npz
 
 RUN = (
     "--model=mlp",
-    "--no_spectral_norm",
+    "--penalty",
     "--z_dim=8",
     "--batch_size=8",
     "--log_every=10",

@@ -418,7 +418,7 @@ def test_labels_that_there_are_not_are_refused(
 def test_a_commands_run_is_loaded_drawn_from_and_continued_to_the_commands_bits(
     in_process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = ("--model=mlp", "--no_spectral_norm", "--batch_size=16", "--z_dim=8", "--ema=0", "--log_every=5")
+    flags = ("--model=mlp", "--penalty", "--batch_size=16", "--z_dim=8", "--ema=0", "--log_every=5")
     for name, steps in (("run", 10), ("longer", 15)):
         assert in_process("train", *flags, f"--steps={steps}", f"--workdir={name}").returncode == 0
     assert in_process("sample", "--workdir=run", "--num=5", "--seed=3", "--out=a.npz").returncode == 0

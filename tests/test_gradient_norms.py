@@ -26,9 +26,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
 NORMS = ("d_gradient_norm", "g_gradient_norm")
-BASE = Config(
-    model="mlp", batch_size=8, z_dim=4, steps=6, log_every=2, checkpoint_every=2, spectral_norm=False
-)
+BASE = Config(model="mlp", batch_size=8, z_dim=4, steps=6, log_every=2, checkpoint_every=2, penalty=())
 
 
 def with_norms(**fields: object) -> Config:

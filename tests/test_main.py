@@ -107,7 +107,7 @@ def test_a_commands_bad_input_is_its_own_line(main: Main) -> None:
 def test_in_a_process_of_its_own_it_draws_what_the_command_draws(
     command: Main, main: Main, tmp_path: Path
 ) -> None:
-    save_run(tmp_path / "w", Config(model="mlp", spectral_norm=False), [0])
+    save_run(tmp_path / "w", Config(model="mlp", penalty=()), [0])
     draw = ("--workdir=w", "--num=3", "--seed=1")
     own = command("sample", *draw, "--out=own.npz")
     ours = command("__main__", "sample", *draw, "--out=ours.npz")  # python -m gan_jax.__main__

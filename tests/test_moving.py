@@ -53,7 +53,7 @@ def make_run(folder: Path, config: Config) -> None:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run `w`, and the conditional one `c`."""
     folder = tmp_path_factory.mktemp("runs")
-    config = Config(model="mlp", spectral_norm=False, ema=0.0, batch_size=16, z_dim=8, steps=16)
+    config = Config(model="mlp", penalty=(), ema=0.0, batch_size=16, z_dim=8, steps=16)
     make_run(folder / "w", config)
     make_run(folder / "c", dataclasses.replace(config, conditional=True))
     return folder

@@ -25,7 +25,7 @@ from gan_jax.processes.tunnel import free_port
 from tests.conftest import Command
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
-RUN = ("--dataset=own.npz", "--model=mlp", "--no_spectral_norm", "--batch_size=16", "--z_dim=8")
+RUN = ("--dataset=own.npz", "--model=mlp", "--penalty", "--batch_size=16", "--z_dim=8")
 RUN = (*RUN, "--log_every=10", "--checkpoint_every=10", "--workdir=run")
 STEPS = ("--steps=60",)
 
@@ -128,7 +128,7 @@ import gan_jax
 
 jax.config.update("jax_enable_preemption_service", False)
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
-config = gan_jax.Config(model="mlp", spectral_norm=False, batch_size=16, z_dim=8, steps=20, log_every=10)
+config = gan_jax.Config(model="mlp", penalty=(), batch_size=16, z_dim=8, steps=20, log_every=10)
 [*_, gan] = gan_jax.fit(config, np.load("own.npz")["images"])
 print(gan.step, gan.metrics["d_loss"], gan.sample(8).sum(), gan.discriminate(gan.sample(8)).sum())
 """

@@ -33,7 +33,7 @@ OTHER: dict[str, Any] = {
     "penalty": ("r1",),
     "penalty_weight": 3.0,
     "penalty_every": 4,
-    "spectral_norm": False,
+    "spectral_norm": True,
     "clip": 0.1,
     "d_steps": 2,
     "augment": ("cutout",),

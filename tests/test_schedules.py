@@ -190,7 +190,7 @@ def test_another_length_is_another_run_under_a_schedule(in_process: Command) -> 
     flags = (
         "--dataset=own.npz",
         "--model=mlp",
-        "--no_spectral_norm",
+        "--penalty",
         "--batch_size=8",
         "--z_dim=8",
         "--ema=0",

@@ -138,7 +138,7 @@ def test_a_conditional_run_is_trained_drawn_and_judged(
     # A tenth of the images, in which every class is still; to judge by all of them would take minutes.
     monkeypatch.setitem(COUNTS, "train", 13_000)
     monkeypatch.setitem(COUNTS, "test", 260)
-    flags = ("--dataset=stacked_mnist", "--model=mlp", "--no_spectral_norm", "--ema=0", "--z_dim=4")
+    flags = ("--dataset=stacked_mnist", "--model=mlp", "--penalty", "--ema=0", "--z_dim=4")
     done = in_process("train", *flags, "--conditional", "--steps=2", "--batch_size=16", "--workdir=w")
     assert done.returncode == 0, done.stderr
     done = in_process("sample", "--workdir=w", "--num=3", "--label=123", "--out=w/some.npz")

@@ -17,7 +17,7 @@ from gan_jax.config import Config
 from gan_jax.parts import Facts
 from tests.conftest import Command, alone
 
-TRAIN = (sys.executable, "-m", "gan_jax.train", "--dataset=own.npz", "--model=mlp", "--no_spectral_norm")
+TRAIN = (sys.executable, "-m", "gan_jax.train", "--dataset=own.npz", "--model=mlp", "--penalty")
 TRAIN = (*TRAIN, "--batch_size=8", "--z_dim=8")
 QUICK = (*TRAIN, "--steps=20", "--log_every=10", "--checkpoint_every=10", "--workdir=run")
 
@@ -80,7 +80,7 @@ def test_a_terminal_that_goes_away_stops_a_run_that_saves_first(
             os.kill(os.getpid(), signal.SIGHUP)
 
     monkeypatch.setattr(report.Report, "log", hung_up)
-    flags = ("--model=mlp", "--no_spectral_norm", "--batch_size=8", "--z_dim=8", "--log_every=10")
+    flags = ("--model=mlp", "--penalty", "--batch_size=8", "--z_dim=8", "--log_every=10")
     ended = in_process("train", *flags, "--steps=100000", "--checkpoint_every=90000", "--workdir=run")
     assert ended.returncode == 128 + signal.SIGHUP, ended.stderr
     last = report.read_rows(tmp_path / "run" / "metrics.jsonl", 10**9)[-1]["step"]

@@ -25,7 +25,7 @@ from tests.conftest import alone, few_of_mnist
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Refuse = Callable[..., None]
 
-MLP = ("--model=mlp", "--no_spectral_norm")
+MLP = ("--model=mlp", "--penalty")
 # One system for most tests: what one compiled the next has from the cache. All kinds of state but BatchNorm's.
 SYSTEM = ("--model=mlp", "--loss=cross_entropy", "--batch_size=16", "--ema=0.9")
 QUICK = (*SYSTEM, "--log_every=10", "--checkpoint_every=20")
@@ -576,7 +576,7 @@ def test_writing_atomically_replaces(tmp_path: Path) -> None:
 def test_a_run_is_judged_from_any_folder_and_does_not_write_among_its_images(
     in_process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = ["--model=mlp", "--steps=2", "--batch_size=4", "--no_spectral_norm"]
+    flags = ["--model=mlp", "--steps=2", "--batch_size=4", "--penalty"]
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "own.npz", images=rng.integers(0, 256, (450, 8, 8, 1), np.uint8))
     assert in_process("train", "--dataset=own.npz", "--workdir=w", *flags).returncode == 0

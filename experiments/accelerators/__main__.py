@@ -42,7 +42,7 @@ class Options:
     targets: tuple[str, ...] = option(("cuda:h200", "tpu:v5e:1x1"), "Machines.", TEXT, many=True)
     models: tuple[str, ...] = option(("mlp", "conv_small"), "Nets.", choice("model", MODELS), many=True)
     presets: tuple[str, ...] = option(
-        (DEFAULT,), "Systems.", choice("preset", [DEFAULT, *PRESETS]), many=True
+        ("hinge",), "Systems.", choice("preset", [DEFAULT, *PRESETS]), many=True
     )
     dtypes: tuple[str, ...] = option(("float32",), "Types.", choice("dtype", DTYPES), many=True)
     batch_sizes: tuple[int, ...] = option((64,), "Images per update of a GAN.", COUNT, many=True)

@@ -16,11 +16,17 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "wgan_gp": {"loss": "wasserstein", "penalty": ("gp",)},
     "dragan": {"loss": "cross_entropy", "penalty": ("dragan",)},
     "hinge_sn": {"loss": "hinge", "spectral_norm": True},
-    "r3gan": {"loss": "relativistic", "penalty": ("r1", "r2")},
+    "r3gan": {
+        "loss": "relativistic",
+        "penalty": ("r1", "r2"),
+        "penalty_weight": None,
+        "penalty_every": 1,
+    },
 }
 # The weights as they are, not averaged: so the paper has them.
 SHARED: dict[str, Any] = {
     "spectral_norm": False,
+    "penalty": (),
     "optimizer": "adam",
     "beta2": 0.999,
     "batch_size": 64,

@@ -32,12 +32,13 @@ UNUSED = {
     "tensorboard": "the losses are in curves.png and in the metrics.jsonl of each system",
 }
 LENGTHS = {"steps", "epochs"}
+DEFAULT = "default"  # the default system's name here, where presets have theirs
 SAME_FOR_ALL = ("seed", "image_size", "channels")  # all systems have the same seeds, and see the same images
 
 
 def _system(name: Any) -> str:
-    if name not in PRESETS and name not in OBJECTIVES:
-        allowed = [*PRESETS, *(loss for loss in OBJECTIVES if loss not in PRESETS)]
+    if name != DEFAULT and name not in PRESETS and name not in OBJECTIVES:
+        allowed = [DEFAULT, *PRESETS, *(loss for loss in OBJECTIVES if loss not in PRESETS)]
         near = nearest(str(name), allowed)
         hint = f" Did you mean '{near}'?" if near else ""
         raise UserError(f"unknown system '{name}'.{hint} Allowed: {', '.join(allowed)}.")
@@ -59,7 +60,7 @@ class Options(System, Nets, Optimization, Run):
 
     systems: tuple[str, ...] = option(
         REQUIRED,
-        "Presets, or losses with the default system, separated by spaces; hinge is the preset.",
+        "Presets, losses in the default system, or default, separated by spaces; hinge is the preset.",
         Rule("", _system, metavar="NAME"),
         many=True,
     )
@@ -115,7 +116,7 @@ def systems_of(options_: Options) -> dict[str, list[Config]]:
     found: dict[str, list[Config]] = {}
     _check_given(options_.given)
     for system in options_.systems:
-        base = {"preset": system} if system in PRESETS else {"loss": system}
+        base = _base(system)
         _check_varied(varied.keys(), options_.given, base)
         for values in itertools.product(*varied.values()):
             own = dict(zip(varied, values, strict=True))
@@ -127,6 +128,13 @@ def systems_of(options_: Options) -> dict[str, list[Config]]:
             label = " ".join([system, *(worded(name, value) for name, value in own.items())])
             found[label] = [dataclasses.replace(first, seed=first.seed + i) for i in range(options_.seeds)]
     return found
+
+
+def _base(system: str) -> dict[str, Any]:
+    """What a name in `--systems` says to a `Config`."""
+    if system in PRESETS:
+        return {"preset": system}
+    return {} if system == DEFAULT else {"loss": system}
 
 
 def _check_given(given: Mapping[str, Any]) -> None:
@@ -165,7 +173,7 @@ def values_of_file(file: str, named: Set[str]) -> dict[str, Any]:
         raise UserError(f"--config={file} is of a population: give the config.json of a single run.")
     own = own_values(record.config)
     left_out = {"workdir", "preset", "loss", *UNUSED, *named, *(LENGTHS if named & LENGTHS else ())}
-    left_out |= OF_PENALTIES if "penalty" in named else set()
+    left_out |= OF_PENALTIES.keys() if "penalty" in named else set()
     return {
         name: value
         for name, value in vars(record.config).items()
