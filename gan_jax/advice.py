@@ -37,14 +37,14 @@ def advice_on_length(config: Config, plan: Plan, num_images: int) -> str | None:
 
 
 def _on_bounds(config: Config) -> str | None:
-    if config.loss not in _CONSTRAINED or config.penalty or config.spectral_norm:
+    if config.loss not in _CONSTRAINED or config.spectral_norm:
         return None
     if config.loss == "wasserstein" and config.model != "mlp" and 0 < config.clip < CONV_CLIP:
         return (
             f"--clip={config.clip:g} is for critics with BatchNorm, and leaves these nets' samples grey: "
             f"give {' '.join(CONV_WGAN_FLAGS)}."
         )
-    if config.clip:
+    if config.clip or config.penalty:
         return None
     preset = _CONSTRAINED[config.loss]
     return (

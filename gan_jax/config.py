@@ -6,7 +6,7 @@ value, or the default. Change one with `dataclasses.replace`, which keeps every 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from gan_jax import cli, options
@@ -19,7 +19,8 @@ from gan_jax.storage import expanded
 class Config(System, Nets, Optimization, Run):
     """A whole run. Raises `UserError` if a value is not allowed.
 
-    A preset gives the values that are not given beside it; to `dataclasses.replace` all of them are given.
+    A preset gives the values that are not given beside it. To `dataclasses.replace` all of them are given, a penalty's
+    weight and its interval as well: for another penalty build a new Config.
     """
 
     def __post_init__(self) -> None:
@@ -68,7 +69,8 @@ def _defaults(preset: Any, penalty: tuple[str, ...] | None = None) -> dict[str, 
                 f"{type(PRESETS[preset]).__name__}."
             )
         values = {name: value for name, value in vars(PRESETS[preset]).items() if name != "preset"}
-    return values if penalty in (None, values["penalty"]) else {**values, **OF_PENALTIES}
+    own = penalty is None or set(penalty) == set(values["penalty"])
+    return values if own else {**values, **OF_PENALTIES}
 
 
 # What makes each system: its objective, and what keeps D in bounds. All else is Config's default, which was chosen by
@@ -166,7 +168,7 @@ def command_from_args(kind: type[C], args: Sequence[str]) -> C:
         args,
         prog="python -m gan_jax.train",
         description="Train a GAN on MNIST-sized images. Rerun the same command to resume.",
-        defaults=lambda given: _defaults(given.get("preset")),
+        defaults=lambda given: _defaults(given.get("preset"), _penalties_of(given)),
         from_file=cli.FromFile(
             "A run's config.json: all its values but for --workdir; flags beside it win.",
             lambda file: _values_of_file(file, names),
@@ -179,6 +181,11 @@ def command_from_args(kind: type[C], args: Sequence[str]) -> C:
 
         report.warn_of_two_lengths(found.steps, found.epochs)
     return found
+
+
+def _penalties_of(given: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The penalties of a command line, whose texts are not checked yet."""
+    return tuple(",".join(given["penalty"]).split(",")) if "penalty" in given else None
 
 
 def _values_of_file(file: str, flags: set[str]) -> dict[str, Any]:

@@ -71,7 +71,9 @@ class System:
         also=("lazy", "lazy_regularization", "d_reg_interval", "reg_interval", "d_reg_every"),
     )
     spectral_norm: bool = option(
-        False, "Divide every kernel of D by its largest singular value.", options.FLAG
+        False,
+        "Divide every kernel of D by its largest singular value; --preset=hinge does so in place of penalties.",
+        options.FLAG,
     )
     clip: float = option(
         0.0,

@@ -227,7 +227,9 @@ def _converted(name: str, value: Any, found: Option) -> Any:
     several = not isinstance(value, str | os.PathLike) and isinstance(value, Iterable)
     values = list(value) if several else [value]
     if found.commas:
-        values = [part for x in values if x != "" for part in (x.split(",") if isinstance(x, str) else [x])]
+        values = [
+            part for x in values for part in (x.split(",") if isinstance(x, str) else [x]) if part != ""
+        ]
     return tuple(converted(name, x, found.rule) for x in values)
 
 

@@ -14,14 +14,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gan_jax import cli, config, data, environment, plugins, report, workdir
+from gan_jax import cli, data, environment, plugins, report, workdir
 from gan_jax.checkpoint import Checkpoints, Step
 from gan_jax.config import Config
 from gan_jax.errors import UserError
 from gan_jax.gan import Gan
 from gan_jax.generator_options import Generator
 from gan_jax.loading import check_member, load
-from gan_jax.options import PATH, REQUIRED, check, option, options_of
+from gan_jax.options import PATH, REQUIRED, check, option
 from gan_jax.population_run import rows_of_member
 from gan_jax.state import to_arrays
 from gan_jax.storage import expanded
@@ -87,20 +87,9 @@ def _log(folder: Path, gan: Gan, member: int) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def train_command(of: Config, steps: int) -> str:
+def train_command(folder: str, steps: int) -> str:
     """The command that goes on with a run to this step, as it can be pasted into a shell."""
-    own = config.own_values(of)
-    words = ["python", "-m", "gan_jax.train", *([] if of.preset is None else [f"--preset={of.preset}"])]
-    for name in options_of(Config):
-        value = getattr(of, name)
-        if name in ("preset", "steps", "epochs") or value == own[name] or value is None:
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--no_{name}")
-        elif isinstance(value, tuple):
-            words += [f"--{name}", *value]
-        else:
-            words.append(f"--{name}={value}")
+    words = ["python", "-m", "gan_jax.train", f"--config={folder}/config.json", f"--workdir={folder}"]
     return shlex.join([*words, f"--steps={steps}", *plugins.flags()])
 
 
@@ -116,7 +105,7 @@ def main(args: Sequence[str]) -> None:
     total = gan.plan.total
     if gan.step < total or gan.config.schedule == "constant":  # another length would be another schedule
         further = total if gan.step < total else 2 * total
-        print(f"To train on, to step {further} for example: {train_command(gan.config, further)}")
+        print(f"To train on, to step {further} for example: {train_command(options.out, further)}")
 
 
 if __name__ == "__main__":

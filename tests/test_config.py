@@ -104,7 +104,10 @@ def test_the_defaults_interval_is_of_its_own_penalties() -> None:
         return found.penalty, found.penalty_weight, found.penalty_every
 
     assert of() == of("--penalty=r1,r2") == (("r1", "r2"), 0.3, 4)
-    assert of("--penalty") == of("--penalty=") == ((), None, 1)
+    assert of("--penalty") == of("--penalty=") == of("--penalty=,") == ((), None, 1)
+    assert of("--penalty", "r2", "r1") == (("r2", "r1"), 0.3, 4)
+    assert of("--penalty=r1") == (("r1",), None, 1)
+    assert of("--preset=hinge", "--penalty=r1,r2") == (("r1", "r2"), None, 1)
     assert of("--penalty=gp") == (("gp",), None, 1)
     assert of("--penalty_weight=3") == (("r1", "r2"), 3, 4)
     assert path_of(config.from_args(["--penalty"])).name == "mnist-hinge-no_penalty"
@@ -302,7 +305,8 @@ def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
     assert "--penalty r1 r2" in (advice(dataclasses.replace(free, loss="relativistic")) or "")
     assert advice(dataclasses.replace(free, clip=0.03)) is None
     assert advice(dataclasses.replace(free, clip=0.01, model="mlp")) is None
-    assert advice(dataclasses.replace(free, clip=0.01, penalty=("gp",))) is None
+    assert advice(dataclasses.replace(free, clip=0.03, penalty=("gp",))) is None
+    assert "leaves these nets' samples grey" in (advice(Config(loss="wasserstein", clip=0.01)) or "")
     assert advice(Config(loss="wasserstein", clip=0.01, spectral_norm=True)) is None  # which sets the scale
     paper = config.from_args(["--preset=wgan", "--model=conv_small"])
     line = advice(paper) or ""

@@ -17,7 +17,7 @@ from gan_jax import cli
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.storage import sha256_of_arrays
 
-HINGE, WGAN_GP = ("--loss=hinge",), ("--preset=wgan_gp",)
+HINGE, WGAN_GP = ("--preset=hinge",), ("--preset=wgan_gp",)
 EVALUATED = ("--eval_every=2",)
 STEPS, HALF, CHECKPOINT_EVERY = 40, 20, 10
 LIMIT = 240  # seconds, after which a run is taken to hang

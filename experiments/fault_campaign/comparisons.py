@@ -35,7 +35,7 @@ class Result(NamedTuple):
 def arguments(data: Path, folder: Path) -> list[str]:
     """The command line."""
     length = [f"--steps={STEPS}", f"--log_every={LOG_EVERY}", f"--checkpoint_every={CHECKPOINT_EVERY}"]
-    nets = ["--model=mlp", "--no_spectral_norm", "--batch_size=8", "--z_dim=8"]
+    nets = ["--model=mlp", "--no_spectral_norm", "--penalty", "--batch_size=8", "--z_dim=8"]
     own = ["--systems", *SYSTEMS, f"--seeds={SEEDS}", "--num=40", f"--dataset={data}", f"--workdir={folder}"]
     return [*own, *length, *nets]
 

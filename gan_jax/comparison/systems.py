@@ -37,7 +37,7 @@ SAME_FOR_ALL = ("seed", "image_size", "channels")  # all systems have the same s
 
 
 def _system(name: Any) -> str:
-    if name != DEFAULT and name not in PRESETS and name not in OBJECTIVES:
+    if name not in (DEFAULT, *PRESETS, *OBJECTIVES):
         allowed = [DEFAULT, *PRESETS, *(loss for loss in OBJECTIVES if loss not in PRESETS)]
         near = nearest(str(name), allowed)
         hint = f" Did you mean '{near}'?" if near else ""
@@ -68,7 +68,7 @@ class Options(System, Nets, Optimization, Run):
     vary: tuple[str, ...] = option(
         (),
         "Options to vary, as NAME=VALUE,VALUE,…: every combination of their values with every system is compared. "
-        "Several names as one value are joined by +, and an empty value is none: penalty=,r1,r1+r2.",
+        "Several names as one value are joined by +, and an empty value is none: penalty=,r1,r1+gp.",
         Rule(TEXT.words, TEXT.convert, metavar="NAME=VALUE,VALUE"),
         many=True,
     )
@@ -134,7 +134,7 @@ def _base(system: str) -> dict[str, Any]:
     """What a name in `--systems` says to a `Config`."""
     if system in PRESETS:
         return {"preset": system}
-    return {} if system == DEFAULT else {"loss": system}
+    return {"loss": system} if system in OBJECTIVES else {}
 
 
 def _check_given(given: Mapping[str, Any]) -> None:
