@@ -1,7 +1,7 @@
 """Systems on the same small convolutional nets: a plugin for the comparison that README.md shows.
 
     python -m gan_jax.compare --plugin=experiments/presets.py --seeds=5 --workdir=runs/presets \
-        --systems best wgan_gp gan_conv hinge dragan lsgan r3gan wgan_conv
+        --systems best default wgan_gp gan_conv hinge dragan lsgan r3gan wgan_conv
 
 The presets `gan` and `wgan` have the nets `mlp`. Here `gan_conv` is the loss of `gan` in the system of `hinge`, and
 `wgan_conv` is `wgan` on `conv_small`, with rates and a clip that suit it.
