@@ -44,8 +44,9 @@ def _rates(g: float, d: float) -> Callable[[Config], dict[str, Any]]:
     }
 
 
-def _penalties(*names: str, weight: float | None = None) -> dict[str, Any]:
-    return {"spectral_norm": False, "penalty": names, "penalty_weight": weight}
+def _penalties(*names: str, weight: float | None = None, every: int = 1) -> dict[str, Any]:
+    # All of it is said, so that a name means the same whatever the base has.
+    return {"spectral_norm": False, "penalty": names, "penalty_weight": weight, "penalty_every": every}
 
 
 # Name -> the fields, or what makes them of the base.
@@ -90,11 +91,12 @@ CHANGES: dict[str, dict[str, Any] | Callable[[Config], dict[str, Any]]] = {
     "r1=0.1": _penalties("r1", weight=0.1),
     "r1+r2": _penalties("r1", "r2"),
     "r1+r2=0.3": _penalties("r1", "r2", weight=0.3),
+    "r1+r2=0.3/4": _penalties("r1", "r2", weight=0.3, every=4),
     "r1+r2=0.1": _penalties("r1", "r2", weight=0.1),
     "gp": _penalties("gp"),
     "penalty_every=1": {"penalty_every": 1},
     "penalty_every=4": lambda base: {"penalty_every": 4} if base.penalty else {},
-    "spectral_norm+r1=0.1": {"spectral_norm": True, "penalty": ("r1",), "penalty_weight": 0.1},
+    "spectral_norm+r1=0.1": {**_penalties("r1", weight=0.1), "spectral_norm": True},
     "relativistic": {"loss": "relativistic"},
     "cross_entropy": {"loss": "cross_entropy"},
     "d_steps=2": {"d_steps": 2},
