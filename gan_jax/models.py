@@ -67,7 +67,8 @@ def normalized(spec: Spec, x: Array, labels: Array | None, train: bool) -> Array
 
     Over the batch of all devices: N devices then compute what one computes. Called in a generator, whose labels then
     need no other way in: beside `with_label`, or with it alone, the samples of a class are far more alike (a recall of
-    0.01 at most after 2,000 steps of `hinge` in batches of 64, and 0.51 so). Raises ValueError for classes without labels.
+    0.01 at most after 2,000 steps of `hinge` in batches of 64, and 0.51 so). Raises ValueError for classes without
+    labels.
     """
     # The moments are float32 in any case: the variance is E[x²] − E[x]², of which the 8 bits of bfloat16 would leave
     # nothing.
