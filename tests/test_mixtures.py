@@ -240,7 +240,7 @@ def test_a_system_that_covers_the_ring_learns_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(jax, "devices", lambda: [first])  # eight would take turns at nets this small
     # Seconds of training: all eight modes, where one sample in 400 would be of high quality by chance.
     fields = {"preset": "lsgan", "dataset": "ring8", "model": "toy", "z_dim": 2, "batch_size": 128}
-    plain = {"penalty": (), "beta1": 0.5, "g_learning_rate": 1e-3, "d_learning_rate": 1e-3}
+    plain = {"spectral_norm": False, "beta1": 0.5, "g_learning_rate": 1e-3, "d_learning_rate": 1e-3}
     *_, found = gan_jax.fit(gan_jax.Config(**fields, **plain, steps=1500, log_every=500))
     scores = mode_scores(found.sample(1000), *RING)
     assert scores.found == 8
