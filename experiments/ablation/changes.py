@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from gan_jax import AUGMENTATIONS, MODELS, PRESETS, Config, Networks, Spec, augmentations
+from gan_jax.comparison.systems import DEFAULT
 from gan_jax.errors import unknown
 from gan_jax.models import conv
 
 BASE = "base"
-DEFAULT = "default"  # the default system's name, beside those of the presets
 
 
 def _widths(g_shrink: int, d_shrink: int) -> Callable[[Spec], Networks]:

@@ -23,6 +23,7 @@ import jax
 from experiments.accelerators import report, targets
 from experiments.accelerators.programs import Program, measure
 from gan_jax import cli
+from gan_jax.comparison.systems import DEFAULT
 from gan_jax.config import PRESETS, Config
 from gan_jax.errors import UserError
 from gan_jax.fields import DTYPES
@@ -32,7 +33,6 @@ from gan_jax.report import error
 from gan_jax.storage import write_atomically
 
 RESULTS = Path(__file__).parent.parent / "results" / "accelerators.json"
-DEFAULT = "default"  # the system of a plain Config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
