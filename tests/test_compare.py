@@ -323,7 +323,7 @@ def test_results_that_cannot_be_read_name_no_system_and_are_not_waited_for(tmp_p
             "--vary and --beta1 both give beta1: leave it out of one of them",
         ),
         (
-            ["--systems", "hinge", "--penalty", "--vary", "spectral_norm=true,false"],
+            ["--systems", "hinge", "--no_spectral_norm", "--vary", "spectral_norm=true,false"],
             "--vary and --spectral_norm both give spectral_norm",
         ),
         (["--systems", "minimax", "--vary", "loss=hinge"], "--vary and --systems both give loss"),
