@@ -1,4 +1,6 @@
-"""The losses of each preset's first 100 steps, which tests compare with what the code computes now.
+"""The losses of the first 100 steps of the default system and of each preset.
+
+Tests compare them with what the code computes now.
 
     python -m experiments.reference_losses
 
@@ -24,6 +26,7 @@ if __name__ == "__main__":
 import jax
 
 from gan_jax import PRESETS, Config, cli, fit
+from gan_jax.comparison.systems import DEFAULT
 from gan_jax.environment import environment
 from gan_jax.storage import write_atomically
 
@@ -33,6 +36,7 @@ STEPS, EVERY, BATCH = 100, 10, 4
 RATE = 1e-4
 NAMES = ("d_loss", "g_loss")
 # The rest of an environment changes no bit of a run.
+SYSTEMS = (DEFAULT, *PRESETS)
 DECISIVE = (
     "jax",
     "jaxlib",
@@ -58,10 +62,10 @@ def one_device() -> Iterator[None]:
         jax.devices = all_of_them
 
 
-def losses(preset: str) -> dict[str, list[float]]:
-    """The means over each ten steps of a preset's first 100, on MNIST in batches of 4, at low rates."""
+def losses(system: str) -> dict[str, list[float]]:
+    """The means over each ten steps of a system's first 100, on MNIST in batches of 4, at low rates."""
     config = dataclasses.replace(
-        Config(preset=preset, steps=STEPS, log_every=EVERY, batch_size=BATCH),
+        Config(preset=None if system == DEFAULT else system, steps=STEPS, log_every=EVERY, batch_size=BATCH),
         g_learning_rate=RATE,
         d_learning_rate=RATE,
     )
@@ -78,7 +82,7 @@ def decisive(found: dict[str, Any]) -> dict[str, Any]:
 def main(args: Sequence[str]) -> None:
     """The command."""
     cli.use_compilation_cache()
-    found = {preset: losses(preset) for preset in PRESETS}
+    found = {system: losses(system) for system in SYSTEMS}
     content = {"environment": decisive(environment()), "losses": found}
     write_atomically(FILE, json.dumps(content, indent=1) + "\n")
     print(f"Written: {FILE}")

@@ -19,7 +19,7 @@ import importlib
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ if hasattr(signal, "SIGHUP"):
 jax.config.update("jax_numpy_rank_promotion", "raise")  # (B, 1) against (B,) is an error, not (B, B)
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 def alone(devices: int = 1) -> dict[str, str]:
@@ -189,6 +190,41 @@ def command(tmp_path: Path, mnist: np.ndarray) -> Command:
 
 
 @pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a command line in tmp_path and goes on. A process that its test leaves behind is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+        usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": alone()}
+        started.append(subprocess.Popen(command, cwd=tmp_path, text=True, **{**usual, **options}))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def too_long(*_: object) -> None:
+    pytest.fail("the command goes on: is it one that should have been refused?")
+
+
+@contextlib.contextmanager
+def ends_within(seconds: int) -> Iterator[None]:
+    """Fails what takes longer, and so a command that trains in place of being refused."""
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
 def in_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mnist: np.ndarray
 ) -> Command:
@@ -201,7 +237,7 @@ def in_process(
         monkeypatch.setattr(jax, "devices", lambda: every[:devices])
         monkeypatch.setattr(sys, "argv", [name, *args])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
+        with ends_within(600), pytest.raises(SystemExit) as stop:
             cli.run(importlib.import_module(f"gan_jax.{name}").main)
         code = stop.value.code or 0
         assert isinstance(code, int)

@@ -32,7 +32,7 @@ from tests.conftest import alone
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
-SYSTEM = ["--model=mlp", "--penalty", "--ema=0", "--batch_size=16", "--z_dim=8"]
+SYSTEM = ["--model=mlp", "--no_spectral_norm", "--ema=0", "--batch_size=16", "--z_dim=8"]
 FLAGS = [
     *SYSTEM,
     "--systems",

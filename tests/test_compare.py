@@ -32,7 +32,8 @@ from gan_jax.storage import sha256_of_arrays
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
-RUN = ["--dataset=own.npz", "--model=mlp", "--penalty", "--ema=0", "--batch_size=16", "--z_dim=8"]
+NETS = ["--model=mlp", "--no_spectral_norm", "--penalty", "--ema=0", "--batch_size=16", "--z_dim=8"]
+RUN = ["--dataset=own.npz", *NETS]
 FLAGS = [*RUN, "--steps=12", "--log_every=4", "--checkpoint_every=4", "--seeds=3", "--num=80", "--workdir=c"]
 
 

@@ -15,13 +15,13 @@ from experiments.fault_campaign import hostile
 from experiments.fault_campaign.command_lines import COMMANDS
 from experiments.fault_campaign.mutations import mutated
 from experiments.fault_campaign.read_files import KINDS
-from gan_jax import plugins
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.data.npz import open_npz
 from gan_jax.errors import UserError
 from gan_jax.evaluation.images_file import read_images
 from gan_jax.features.torch_file import read_state_dict
 from gan_jax.storage import Damaged, read_npz
+from tests.kept import registries_kept
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -37,8 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_mutated_file_is_read_or_refused_in_one_line(name: str, folder: Path, seed: int) -> None:
     place = folder / name.replace(" ", "-")
     place.mkdir(exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plugins, "LOADED", dict(plugins.LOADED))
+    with registries_kept():  # a mutated plugin may still be one
         hostile.file(name, place, seed)
 
 

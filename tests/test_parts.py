@@ -91,12 +91,13 @@ def test_a_net_that_takes_no_notice_is_refused(
     what = "labels, which --conditional needs" if deaf else "spectral norm"
     with pytest.raises(UserError, match=f"--model=own: {name} takes no notice of {what}"):
         build(config, SHAPE, 10)
-    build(Config(model="own", spectral_norm=False), SHAPE, 10)  # nothing is asked of it
+    build(Config(model="own", penalty=()), SHAPE, 10)  # nothing is asked of it
 
 
 @pytest.mark.parametrize("model", ["mlp", "conv_small"])
 def test_ours_take_notice(model: str) -> None:
-    assert build(Config(model=model, conditional=True), (32, 32, 3), 7).num_classes == 7
+    asking = Config(model=model, conditional=True, spectral_norm=True)
+    assert build(asking, (32, 32, 3), 7).num_classes == 7
 
 
 def test_nets_of_another_shape_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +108,7 @@ def test_nets_of_another_shape_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(
         UserError, match=r"Generator must give \[2, 8, 8, 3\] for a batch of 2, and gives \(2, 4, 4, 1\)"
     ):
-        build(Config(model="own", spectral_norm=False), SHAPE, None)
+        build(Config(model="own", penalty=()), SHAPE, None)
 
 
 def failing(*args: Any) -> Any:

@@ -15,7 +15,7 @@ import pytest
 from gan_jax import pictures, report, train, workdir
 from gan_jax.config import Config
 from gan_jax.parts import Facts
-from tests.conftest import Command, alone
+from tests.conftest import Command, Start, alone
 
 TRAIN = (sys.executable, "-m", "gan_jax.train", "--dataset=own.npz", "--model=mlp", "--penalty")
 TRAIN = (*TRAIN, "--batch_size=8", "--z_dim=8")
@@ -29,19 +29,15 @@ def own(tmp_path: Path) -> None:
     np.savez(tmp_path / "own.npz", images=images)
 
 
-def start(command: tuple[str, ...], folder: Path, **options: Any) -> subprocess.Popen[str]:
-    usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": alone()}
-    return subprocess.Popen(command, cwd=folder, text=True, **{**usual, **options})
-
-
-def test_a_second_signal_ends_a_run_in_the_middle_of_a_long_chunk(tmp_path: Path) -> None:
+def test_a_second_signal_ends_a_run_in_the_middle_of_a_long_chunk(tmp_path: Path, start: Start) -> None:
     number = signal.SIGINT
     endless = (*TRAIN, "--steps=100000000", "--log_every=100000000", "--checkpoint_every=100000000")
-    process = start((*endless, "--workdir=run"), tmp_path)
+    process = start((*endless, "--workdir=run"))
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.readline()  # what it begins with
     while not (tmp_path / "run" / "samples").is_dir():  # the last that is made before the steps
+        assert process.poll() is None
         time.sleep(0.1)
     time.sleep(3)  # compiling, which a signal ends just as well
     process.send_signal(number)
@@ -59,8 +55,10 @@ def test_a_second_signal_ends_a_run_in_the_middle_of_a_long_chunk(tmp_path: Path
 
 
 @pytest.mark.parametrize("delay", [0.3, 2.0])
-def test_a_signal_before_the_steps_ends_the_command_without_a_traceback(delay: float, tmp_path: Path) -> None:
-    process = start((*QUICK, "--steps=100000000"), tmp_path)
+def test_a_signal_before_the_steps_ends_the_command_without_a_traceback(
+    delay: float, tmp_path: Path, start: Start
+) -> None:
+    process = start((*QUICK, "--steps=100000000"))
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -101,17 +99,19 @@ cli.run(sample.main)
 """
 
 
-def test_ctrl_c_ends_a_command_that_does_not_train(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_command_that_does_not_train(tmp_path: Path, start: Start) -> None:
     workdir.write_config(tmp_path, Config(), Facts((28, 28, 1), 60_000, None, "0" * 64))
     flags = ("--workdir=.", "--out=x.png")
-    process = start((sys.executable, "-c", AS_IT_LOADS, *flags), tmp_path)
+    process = start((sys.executable, "-c", AS_IT_LOADS, *flags))
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "\ninterrupted\n")
 
 
-def test_nohup_is_respected_and_a_terminal_without_utf_8_told_what_it_can_show(tmp_path: Path) -> None:
+def test_nohup_is_respected_and_a_terminal_without_utf_8_told_what_it_can_show(
+    tmp_path: Path, start: Start
+) -> None:
     plain = {**alone(), "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
-    process = start(("nohup", *QUICK), tmp_path, env=plain)
+    process = start(("nohup", *QUICK), env=plain)
     assert process.stdout is not None
     first = process.stdout.readline()
     process.send_signal(signal.SIGHUP)
@@ -124,8 +124,8 @@ def test_nohup_is_respected_and_a_terminal_without_utf_8_told_what_it_can_show(t
     assert b"?" in done.stdout
 
 
-def test_a_reader_that_goes_away_costs_nothing_and_it_is_said(tmp_path: Path) -> None:
-    process = start(QUICK, tmp_path)
+def test_a_reader_that_goes_away_costs_nothing_and_it_is_said(tmp_path: Path, start: Start) -> None:
+    process = start(QUICK)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
@@ -136,8 +136,8 @@ def test_a_reader_that_goes_away_costs_nothing_and_it_is_said(tmp_path: Path) ->
     assert (tmp_path / "run" / "samples.png").exists()
 
 
-def test_where_it_can_be_said_to_nobody_it_costs_nothing_either(tmp_path: Path) -> None:
-    process = start((*TRAIN, "--help"), tmp_path)
+def test_where_it_can_be_said_to_nobody_it_costs_nothing_either(tmp_path: Path, start: Start) -> None:
+    process = start((*TRAIN, "--help"))
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
@@ -145,9 +145,11 @@ def test_where_it_can_be_said_to_nobody_it_costs_nothing_either(tmp_path: Path) 
     assert process.wait(timeout=120) == 0
 
 
-def test_a_full_disk_under_the_log_costs_nothing_though_it_can_be_said_to_nobody(tmp_path: Path) -> None:
+def test_a_full_disk_under_the_log_costs_nothing_though_it_can_be_said_to_nobody(
+    tmp_path: Path, start: Start
+) -> None:
     with open("/dev/full", "w") as full:
-        process = start(QUICK, tmp_path, stdout=full)
+        process = start(QUICK, stdout=full)
     assert process.stderr is not None
     process.stderr.close()
     assert process.wait(timeout=120) == 0
@@ -178,13 +180,15 @@ def test_a_signal_after_the_last_step_lets_the_files_be_finished(
 
 
 @pytest.mark.parametrize("command", [QUICK, (*TRAIN, "--help")])
-def test_a_full_disk_under_the_log_costs_nothing(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_full_disk_under_the_log_costs_nothing(
+    command: tuple[str, ...], tmp_path: Path, start: Start
+) -> None:
     with open("/dev/full", "w") as full:
-        assert start(command, tmp_path, stdout=full, stderr=full).wait(timeout=120) == 0
+        assert start(command, stdout=full, stderr=full).wait(timeout=120) == 0
 
 
-def test_closed_streams_cost_nothing(tmp_path: Path) -> None:
+def test_closed_streams_cost_nothing(tmp_path: Path, start: Start) -> None:
     closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *QUICK)  # by a shell: JAX warns of a fork here
-    process = start(closed, tmp_path, stdout=None, stderr=None)
+    process = start(closed, stdout=None, stderr=None)
     assert process.wait(timeout=120) == 0
     assert (tmp_path / "run" / "samples.png").exists()

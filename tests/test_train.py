@@ -20,14 +20,14 @@ from gan_jax.checkpoint import Checkpoints
 from gan_jax.errors import UserError
 from gan_jax.loading import load
 from gan_jax.objectives import OBJECTIVES
-from tests.conftest import alone, few_of_mnist
+from tests.conftest import Start, alone, few_of_mnist
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Refuse = Callable[..., None]
 
 MLP = ("--model=mlp", "--penalty")
 # One system for most tests: what one compiled the next has from the cache. All kinds of state but BatchNorm's.
-SYSTEM = ("--model=mlp", "--loss=cross_entropy", "--batch_size=16", "--ema=0.9")
+SYSTEM = ("--model=mlp", "--loss=cross_entropy", "--spectral_norm", "--batch_size=16", "--ema=0.9")
 QUICK = (*SYSTEM, "--log_every=10", "--checkpoint_every=20")
 # With momentum a difference in rounding grows slower.
 CALM = (*QUICK, "--beta1=0.5")
@@ -202,41 +202,27 @@ def test_a_target_that_is_already_past_is_refused(refuse: Refuse, tmp_path: Path
     assert contents(tmp_path / "run") == before
 
 
-def test_a_folder_in_use_is_refused_and_can_be_sampled_from(refuse: Refuse, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_refused_and_can_be_sampled_from(
+    refuse: Refuse, tmp_path: Path, mnist: np.ndarray, start: Start
+) -> None:
     flags = (*QUICK, *ENDLESS, "--checkpoint_every=10", "--workdir=shared")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gan_jax.train", *flags],
-        cwd=tmp_path,
-        env=alone(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "Step [30/" in line:
-                break
-        refuse("train", list(flags), "--workdir=shared is in use by another run")
-        for _ in range(8):  # while checkpoints come and go
-            load(tmp_path / "shared")
-        assert process.poll() is None
-        process.terminate()
-        process.stdout.read()
+    process = start((sys.executable, "-m", "gan_jax.train", *flags), stderr=subprocess.STDOUT)
+    assert process.stdout is not None
+    assert any("Step [30/" in line for line in process.stdout)
+    refuse("train", list(flags), "--workdir=shared is in use by another run")
+    for _ in range(8):  # while checkpoints come and go
+        load(tmp_path / "shared")
+    assert process.poll() is None
+    process.terminate()
+    process.communicate(timeout=600)
     with Checkpoints(tmp_path / "shared" / "checkpoints") as checkpoints:
         assert len(checkpoints.steps) == 3
     for step in checkpoints.steps:
         load(tmp_path / "shared", step)  # all intact
 
 
-def test_stopping_politely_saves_and_says_so(tmp_path: Path, mnist: np.ndarray) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gan_jax.train", *QUICK, *ENDLESS, "--workdir=stopped"],
-        cwd=tmp_path,
-        env=alone(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_stopping_politely_saves_and_says_so(tmp_path: Path, mnist: np.ndarray, start: Start) -> None:
+    process = start((sys.executable, "-m", "gan_jax.train", *QUICK, *ENDLESS, "--workdir=stopped"))
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.readline()
@@ -383,6 +369,7 @@ def test_sample_writes_arrays_that_depend_on_the_seed_and_not_on_their_number(
 CONDITIONAL = (
     "--conditional",
     "--model=conv_small",
+    "--spectral_norm",
     "--batch_size=16",
     "--log_every=4",
     "--checkpoint_every=4",

@@ -76,7 +76,7 @@ def run(args: list[str], command: str = "train") -> Ended:
     out, err = io.StringIO(), io.StringIO()
     main = importlib.import_module(f"gan_jax.{command}").main
     before, sys.argv = sys.argv, [f"gan_jax.{command}", *args]
-    signal.signal(signal.SIGALRM, too_long)
+    handler = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(LIMIT)
     rc: int | str = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -89,8 +89,10 @@ def run(args: list[str], command: str = "train") -> Ended:
         except Exception:
             traceback.print_exc()
             rc = 1
-    signal.alarm(0)
-    sys.argv = before
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, handler)
+            sys.argv = before
     if isinstance(rc, int) and rc > 128:  # no fault signals this process: it is the campaign that shall end
         sys.exit(rc)
     return Ended(rc, out.getvalue(), err.getvalue())
