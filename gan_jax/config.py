@@ -185,7 +185,7 @@ def command_from_args(kind: type[C], args: Sequence[str]) -> C:
 
 def _penalties_of(given: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The penalties of a command line, whose texts are not checked yet."""
-    return tuple(",".join(given["penalty"]).split(",")) if "penalty" in given else None
+    return tuple(options.apart(given["penalty"])) if "penalty" in given else None
 
 
 def _values_of_file(file: str, flags: set[str]) -> dict[str, Any]:

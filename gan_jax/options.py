@@ -227,10 +227,13 @@ def _converted(name: str, value: Any, found: Option) -> Any:
     several = not isinstance(value, str | os.PathLike) and isinstance(value, Iterable)
     values = list(value) if several else [value]
     if found.commas:
-        values = [
-            part for x in values for part in (x.split(",") if isinstance(x, str) else [x]) if part != ""
-        ]
+        values = apart(values)
     return tuple(converted(name, x, found.rule) for x in values)
+
+
+def apart(values: Iterable[Any]) -> list[Any]:
+    """The values, of which a text may hold several between commas, or none."""
+    return [part for x in values for part in (x.split(",") if isinstance(x, str) else [x]) if part != ""]
 
 
 def converted(name: str, value: Any, rule: Rule) -> Any:
