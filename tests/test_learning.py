@@ -27,7 +27,7 @@ def test_the_default_nets_learn_digits_in_800_steps(command: Command, tmp_path: 
     evaluator = Evaluator(test, train, train_labels=labels, num=NUM, name="mnist")
     assert evaluator.network.name == "mnist-classifier"
     samples = trained.sample(NUM, seed=1)
-    # When this was written: 14, untrained 173, and 1.5 for real train images.
+    # When this was measured: 13, untrained 173, and 1.5 for real train images.
     assert evaluator.frechet(samples) < 40 < 130 < evaluator.frechet(untrained.sample(NUM, seed=1))
     counts = np.bincount(evaluator.see(samples).labels, minlength=10)
     assert (counts > NUM / 100).sum() >= 7  # 10 then; a collapsed generator draws one or two of the ten
