@@ -79,7 +79,7 @@ def parse(
         sys.exit(0)
     try:
         file = given.pop("config", None)
-        values = {} if file is None or from_file is None else from_file.read(file)
+        values = {} if file is None or from_file is None else from_file.read(converted("config", file, PATH))
         return kind(**{**values, **{name: _value(name, text, found[name]) for name, text in given.items()}})
     except UserError as error:
         raise UserError(f"{error} See {prog} --help.") from error

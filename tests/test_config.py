@@ -257,6 +257,8 @@ def test_the_commands_that_draw_say_the_same_of_the_checkpoint(capsys: pytest.Ca
             "--plugin=a.py b.py",
             "'b.py' follows no flag: for several leave '=' out, as in --plugin a.py b.py.",
         ),
+        ("--config=\ud800", "--config=\\ud800 is not allowed: it must be a path."),
+        ("--config=\0", "--config=\\x00 is not allowed: it must be a path."),
         ("--penalty=gp r1", "'r1' follows no flag: for several leave '=' out, as in --penalty gp r1."),
         ("mine.py", "'mine.py' follows no flag: write --plugin=mine.py."),
         ("a/b.npz", "'a/b.npz' follows no flag: write --dataset=a/b.npz."),
