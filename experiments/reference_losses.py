@@ -25,7 +25,8 @@ if __name__ == "__main__":
 
 import jax
 
-from gan_jax import PRESETS, Config, cli, fit
+from experiments.ablation.changes import base_of
+from gan_jax import PRESETS, cli, fit
 from gan_jax.comparison.systems import DEFAULT
 from gan_jax.environment import environment
 from gan_jax.storage import write_atomically
@@ -35,8 +36,8 @@ STEPS, EVERY, BATCH = 100, 10, 4
 # Low, so that what another machine or version rounds differently does not grow.
 RATE = 1e-4
 NAMES = ("d_loss", "g_loss")
-# The rest of an environment changes no bit of a run.
 SYSTEMS = (DEFAULT, *PRESETS)
+# The rest of an environment changes no bit of a run.
 DECISIVE = (
     "jax",
     "jaxlib",
@@ -65,7 +66,10 @@ def one_device() -> Iterator[None]:
 def losses(system: str) -> dict[str, list[float]]:
     """The means over each ten steps of a system's first 100, on MNIST in batches of 4, at low rates."""
     config = dataclasses.replace(
-        Config(preset=None if system == DEFAULT else system, steps=STEPS, log_every=EVERY, batch_size=BATCH),
+        base_of(system),
+        steps=STEPS,
+        log_every=EVERY,
+        batch_size=BATCH,
         g_learning_rate=RATE,
         d_learning_rate=RATE,
     )

@@ -2,6 +2,7 @@
 
 import os
 
+from experiments.alarm import alarm
 from experiments.quick_flags import QUICK_FLAGS
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # also where there is a GPU: the tests count on eight devices
@@ -208,20 +209,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 pipe.close()
 
 
-def too_long(*_: object) -> None:
+def goes_on_and_on() -> None:
     pytest.fail("the command goes on: is it one that should have been refused?")
-
-
-@contextlib.contextmanager
-def ends_within(seconds: int) -> Iterator[None]:
-    """Fails what takes longer, and so a command that trains in place of being refused."""
-    before = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
@@ -237,7 +226,7 @@ def in_process(
         monkeypatch.setattr(jax, "devices", lambda: every[:devices])
         monkeypatch.setattr(sys, "argv", [name, *args])
         capsys.readouterr()
-        with ends_within(600), pytest.raises(SystemExit) as stop:
+        with alarm(600, goes_on_and_on), pytest.raises(SystemExit) as stop:
             cli.run(importlib.import_module(f"gan_jax.{name}").main)
         code = stop.value.code or 0
         assert isinstance(code, int)

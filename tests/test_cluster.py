@@ -28,7 +28,7 @@ from gan_jax.errors import InUse
 from gan_jax.loading import load_population
 from gan_jax.population_run import train_population
 from gan_jax.state import to_arrays
-from tests.conftest import alone
+from tests.conftest import Start
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -230,7 +230,7 @@ def test_stopped_and_robbed_of_a_machine_it_ends_as_an_undisturbed_local_run(
     command: Command,
     own: None,
     tmp_path: Path,
-    request: pytest.FixtureRequest,
+    start: Start,
 ) -> None:
     address, (_, second) = nodes
     flags = [*FLAGS, "--seeds=2", "--steps=24"]
@@ -244,9 +244,7 @@ def test_stopped_and_robbed_of_a_machine_it_ends_as_an_undisturbed_local_run(
         """Start the command, and let both members come to a step."""
         (tmp_path / "rows").write_text("")
         (tmp_path / "hold").write_text(str(hold))
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        begun = subprocess.Popen(line, cwd=tmp_path, env=alone(), text=True, **pipes)
-        request.addfinalizer(begun.kill)
+        begun = start(line)
         at = [f"{seed} {hold}" for seed in range(2)]
         until(lambda: begun.poll() is not None or {*at} <= {*(tmp_path / "rows").read_text().splitlines()})
         return begun

@@ -20,11 +20,12 @@ from typing import Any
 
 import jax
 
+from experiments.ablation.changes import base_of
 from experiments.accelerators import report, targets
 from experiments.accelerators.programs import Program, measure
 from gan_jax import cli
 from gan_jax.comparison.systems import DEFAULT
-from gan_jax.config import PRESETS, Config
+from gan_jax.config import PRESETS
 from gan_jax.errors import UserError
 from gan_jax.fields import DTYPES
 from gan_jax.models import MODELS
@@ -67,8 +68,7 @@ def programs(options: Options) -> Iterator[Program]:
     for name, preset, model, dtype, batch_size, members in itertools.product(
         options.targets, options.presets, options.models, options.dtypes, options.batch_sizes, options.members
     ):
-        system = None if preset == DEFAULT else preset
-        config = Config(preset=system, model=model, dtype=dtype, batch_size=batch_size)
+        config = dataclasses.replace(base_of(preset), model=model, dtype=dtype, batch_size=batch_size)
         yield Program(f"{preset} {model}", config, name, members or None)
 
 

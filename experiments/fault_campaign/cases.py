@@ -5,7 +5,6 @@ import importlib
 import io
 import json
 import shutil
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.alarm import alarm
 from gan_jax import cli
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.storage import sha256_of_arrays
@@ -70,18 +70,17 @@ def arguments(case: str, data: Path, folder: Path, steps: int = STEPS) -> list[s
 def run(args: list[str], command: str = "train") -> Ended:
     """The command in this process, which has the programs compiled."""
 
-    def too_long(*_: object) -> None:
+    def too_long() -> None:
         raise TimeoutError("hang")
 
     out, err = io.StringIO(), io.StringIO()
     main = importlib.import_module(f"gan_jax.{command}").main
     before, sys.argv = sys.argv, [f"gan_jax.{command}", *args]
-    handler = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(LIMIT)
     rc: int | str = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.run(main)
+            with alarm(LIMIT, too_long):
+                cli.run(main)
         except SystemExit as ended:
             rc = int(ended.code or 0)
         except TimeoutError:
@@ -90,8 +89,6 @@ def run(args: list[str], command: str = "train") -> Ended:
             traceback.print_exc()
             rc = 1
         finally:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, handler)
             sys.argv = before
     if isinstance(rc, int) and rc > 128:  # no fault signals this process: it is the campaign that shall end
         sys.exit(rc)
