@@ -1,14 +1,14 @@
 """Differentiable augmentation: what D sees of an image is the image after a random transform, in both nets' updates.
 
 Zhao 2020 (DiffAugment), eq. 5 to 7. Real and generated images go through it alike, and G's gradient comes back
-through it, so that D has more images to learn by heart and G none that it could draw transformed. An augmentation says
-how many numbers it draws for an image, and what it does with them; to add one, write it and add an entry to
-`AUGMENTATIONS`.
+through it. So D sees each real image in many forms and cannot learn it by heart, and G gains nothing by drawing
+transformed images. An augmentation says how many numbers it draws for an image, and what it does with them; to add
+one, write it and add an entry to `AUGMENTATIONS`.
 
 What a transform brings into an image, or puts in place of what it cuts out, is black: −1, a pixel of 0 in the data,
 and the background of digits and clothes. The paper's programs pad with 0, which is black where images are in [0, 1] and
 mid-grey where they are in [−1, 1]. Grey shows D what is hidden, so that G cannot pass for hidden what it fails to draw;
-but it is also an edge that no image has, and on MNIST it was the worse of the two: `experiments.ablation` has both.
+but it is also an edge that no image has. `experiments.ablation` has both.
 """
 
 import functools

@@ -39,7 +39,7 @@ def _seconds(value: Any) -> float:
 
 
 TIME = options.Rule(
-    "a number with a unit, such as 90s, 10m or 1.5h", lambda x: worded(_seconds(x)), metavar="TIME"
+    "a positive number with a unit, such as 90s, 10m or 1.5h", lambda x: worded(_seconds(x)), metavar="TIME"
 )
 
 
@@ -111,6 +111,10 @@ def steps_within(
     text = converted("time", length, TIME)
     seconds = _seconds(text)
     images, labels = images_of(config, images, labels)
+    if (gone := time.perf_counter() - began) >= seconds:  # which compiling would take far beyond
+        raise UserError(
+            f"--time={text} is too short: {gone:.2g} s are over before the program is compiled. Give more."
+        )
     gan, run = _trial(config, images, labels)
     a_step, compiling = _step_seconds(gan, run, min(max(SHARE * seconds, LEAST), MOST))
     took = {task: _task_seconds(task, gan) for task in tasks}

@@ -38,7 +38,7 @@ class System:
 
     preset: str | None = option(
         None,
-        "A whole system, most of them of the literature: the defaults of all other options; those given beside it win.",
+        "A whole system, most of them of the literature. It sets all other options but those that are given beside it.",
         options.Rule(
             "",
             lambda name: choice("preset", PRESETS, _preset_hint).convert(name),
@@ -57,15 +57,15 @@ class System:
     )
     penalty_weight: float | None = option(
         0.3,
-        "Weight of the penalties. Other penalties than the system's own have the papers', 10 for gp and dragan, 1 for "
-        "the rest, unless this says otherwise.",
+        "Weight of the penalties. Without it, the system's own penalties have the system's weight, and others have "
+        "their papers': 10 for gp and dragan, 1 for the rest.",
         options.optional(options.POSITIVE),
         role="rate",
         also=("lambda", "gp_weight", "lambda_gp"),
     )
     penalty_every: int = option(
         4,
-        "Only each Nth step has the penalties, N times as strong: their mean stays, and they take an Nth of the time. "
+        "Only each Nth step has the penalties, N times as strong: their mean stays, and most of their time is saved. "
         "Other penalties than the system's own are in every step, unless this says otherwise.",
         options.SMALL_COUNT,
         also=("lazy", "lazy_regularization", "d_reg_interval", "reg_interval", "d_reg_every"),
@@ -137,7 +137,8 @@ class Nets:
     )
     ema: float = option(
         0.999,
-        "Decay, per step, of the averaged generator weights that samples come from; 0 is off.",
+        "Decay, per step, of the averaged generator weights that samples come from; 0 is off. It rises from 0.1, and "
+        "is 0.999 from step 8,990 on: a greater one needs more steps.",
         options.DECAY,
         role="rate",
         also=("ema_decay",),

@@ -72,7 +72,7 @@ def _falling(start: float, end: float) -> Factor:
 
 
 # Huang 2024, appendix: over a run the rates fall to a quarter and the penalties' weights to a tenth, and β₂ rises, from
-# 0.9 to 0.99 there. The averaged weights' half-life rises as well, as it does in every run of ours.
+# 0.9 to 0.99 there. The averaged weights' half-life rises as well; so it does in every run of ours, up to `ema`.
 R3GAN = Schedule(updates=_falling(1, 0.25), penalties=_falling(1, 0.1), forgetting=_falling(10, 1))
 
 # None is no factor at all: the updates keep their bits, and the run may go on for longer than it was to.

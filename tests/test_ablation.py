@@ -136,6 +136,17 @@ def test_the_command_tries_changes_and_takes_what_is_there(
     for name in (BASE, "beta1=0"):
         scores = [x["changes"][name]["datasets"]["own.npz"]["scores"] for x in (found, {"changes": again})]
         assert scores[0] == scores[1]
+    assert again[BASE]["datasets"]["own.npz"]["cpu_seconds"] > 0
+
+    # What a killed process has cost is not known, and stays so.
+    Path("w/own/beta1=0/seeds-0-0/cost.json").write_text("{")
+    for _ in range(2):
+        assert ablation.main(FLAGS) == 0
+        found = json.loads(Path("w/ablation.json").read_text())["changes"]
+        assert found["beta1=0"]["datasets"]["own.npz"]["cpu_seconds"] is None
+        assert " | – | " in next(
+            line for line in Path("w/ablation.md").read_text().splitlines() if line.startswith("| beta1=0 |")
+        )
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,9 @@ def test_a_time_is_a_number_with_a_unit(given: Any, text: str, words: str) -> No
 
 @pytest.mark.parametrize("given", ["10", "10 min", "0s", "-1m", "infs", "1e9999", "", "1h30m", 0, True])
 def test_other_times_are_refused(given: Any) -> None:
-    with pytest.raises(UserError, match=r"it must be a number with a unit, such as 90s, 10m or 1\.5h"):
+    with pytest.raises(
+        UserError, match=r"it must be a positive number with a unit, such as 90s, 10m or 1\.5h"
+    ):
         converted("time", given, duration.TIME)
 
 
@@ -138,6 +140,10 @@ def test_too_short_a_time_is_refused_and_the_time_before_counts(
     clock = Clock(0.01, monkeypatch, real=False)
     config = small(log_every=5, batch_size=8)
     with pytest.raises(
+        UserError, match=r"^--time=1s is too short: 2 s are over before the program is compiled"
+    ):
+        steps_within(config, "1s", IMAGES, began=clock.now - 2)
+    with pytest.raises(
         UserError, match=r"^--time=6s is too short: 6 s are over once the program is compiled"
     ):
         steps_within(config, "6s", IMAGES)
@@ -194,7 +200,7 @@ def test_a_run_has_its_steps_recorded_and_goes_on_with_them(
         (("--time=1m", "--steps=5"), "--time and --steps are two lengths of the run: give one of them"),
         (("--epochs=5", "--time=1m"), "--time and --epochs are two lengths of the run: give one of them"),
         (("--time=1m", "--coordinator=a:1", "--num_processes=2", "--process_id=0"), "of a single process"),
-        (("--time=ten",), "--time=ten is not allowed: it must be a number with a unit"),
+        (("--time=ten",), "--time=ten is not allowed: it must be a positive number with a unit"),
     ],
 )
 def test_what_does_not_go_with_a_time_is_refused(flags: tuple[str, ...], words: str) -> None:

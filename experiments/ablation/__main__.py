@@ -30,7 +30,7 @@ from gan_jax.evaluation.scores import FRECHET
 from gan_jax.features.choice import choose_network
 from gan_jax.options import COUNT, PATH, SEED, TEXT, Rule, check, choice, option, whole
 from gan_jax.population_run import train_population
-from gan_jax.storage import expanded, write_atomically
+from gan_jax.storage import content_of, expanded, write_atomically
 
 FAMILIES = (FRECHET, "precision and recall")
 
@@ -131,6 +131,7 @@ def _tried(config: Config, options: Options, reals: Reals, judge: Evaluator, pla
     folder = place / f"seeds-{configs[0].seed}-{configs[-1].seed}"
     spent = _cpu_seconds(folder)
     begin = time.process_time()
+    cost = lambda: None if spent is None else spent + time.process_time() - begin
     try:
         population = train_population(
             folder,
@@ -140,17 +141,22 @@ def _tried(config: Config, options: Options, reals: Reals, judge: Evaluator, pla
             warn=report.warn,
         )
     finally:
-        spent += time.process_time() - begin
         if folder.is_dir():
-            write_atomically(folder / "cost.json", json.dumps({"cpu_seconds": spent}) + "\n")
+            write_atomically(folder / "cost.json", json.dumps({"cpu_seconds": cost()}) + "\n")
     scored = scores_of(population, judge, folder)
-    return Tried(to_json(config), config.steps or 0, [c.seed for c in configs], scored.scores, spent)
+    return Tried(
+        to_json(config), config.steps or 0, [c.seed for c in configs], scored.scores, _cpu_seconds(folder)
+    )
 
 
-def _cpu_seconds(folder: Path) -> float:
-    """What the population in this folder has cost so far."""
-    path = folder / "cost.json"
-    return float(json.loads(path.read_text())["cpu_seconds"]) if path.exists() else 0.0
+def _cpu_seconds(folder: Path) -> float | None:
+    """What the population in this folder has cost so far; None if a process was killed before it could say so."""
+    if not folder.exists():
+        return 0.0
+    try:
+        return float(json.loads(content_of(folder / "cost.json"))["cpu_seconds"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _about(options: Options) -> Mapping[str, Any]:

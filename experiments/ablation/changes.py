@@ -86,7 +86,7 @@ CHANGES: dict[str, dict[str, Any] | Callable[[Config], dict[str, Any]]] = {
     "G=narrow": {"model": "conv_small_narrow_g"},
     "D=wide": {"model": "conv_small_wide_d"},
     "D=narrow": {"model": "conv_small_narrow_d"},
-    "spectral_norm": {"spectral_norm": True, "penalty": (), "penalty_weight": None, "penalty_every": 1},
+    "spectral_norm": {**_penalties(), "spectral_norm": True},
     "r1": _penalties("r1"),
     "r1=0.1": _penalties("r1", weight=0.1),
     "r1+r2": _penalties("r1", "r2"),

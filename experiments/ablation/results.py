@@ -17,23 +17,24 @@ METRIC = "frechet_distance"
 
 
 class Tried(NamedTuple):
-    """A change on a data set: its config without the seed, the steps, the seeds, their scores by metric, its cost.
+    """A change on a data set: the config of the first seed, the steps, the seeds, their scores by metric, its cost.
 
-    The scores of a seed that diverged are empty.
+    The scores of a seed that diverged are empty. cpu_seconds: None where a part of them was not recorded.
     """
 
     config: dict[str, Any]
     steps: int
     seeds: list[int]
     scores: list[dict[str, float]]
-    cpu_seconds: float
+    cpu_seconds: float | None
 
     def values(self, metric: str) -> list[float]:
         """Of the seeds that did not diverge."""
         return [scores[metric] for scores in self.scores if scores]
 
     def __str__(self) -> str:
-        return f"{_cell(self.values(METRIC))} in {self.cpu_seconds:.0f} s of CPU"
+        cost = "" if self.cpu_seconds is None else f" in {self.cpu_seconds:.0f} s of CPU"
+        return f"{_cell(self.values(METRIC))}{cost}"
 
 
 Results = Mapping[str, Mapping[str, Tried]]  # by change, then data set
@@ -128,11 +129,12 @@ def _table(
             interval = "" if name == BASE else f" ({_interval(change.own[dataset])})"
             cells += [_cell(one.values(METRIC)) + interval, _cell(one.values("recall"))]
         ratio = "–" if change.ratio is None else f"{change.ratio:.3g}"
-        minutes = sum(one.cpu_seconds for one in tried[name].values()) / 60
+        costs = [one.cpu_seconds for one in tried[name].values()]
+        minutes = "–" if None in costs else f"{sum(filter(None, costs)) / 60:.1f}"
         steps = next(iter(tried[name].values())).steps
         verdict = ["", ""] if name == BASE else [_interval(change.all), change.verdict]
         lines.append(
-            f"| {name} | {steps:,} | {' | '.join(cells)} | {ratio} | {verdict[0]} | {minutes:.1f} | {verdict[1]} |"
+            f"| {name} | {steps:,} | {' | '.join(cells)} | {ratio} | {verdict[0]} | {minutes} | {verdict[1]} |"
         )
     real = [f"{floors[dataset][metric]:.3g}" for dataset in names for metric in (METRIC, "recall")]
     lines.append(f"| real train images | | {' | '.join(real)} | 1 | | | |")
