@@ -27,11 +27,19 @@ ROUNDING = 1e-3  # how far arithmetic may take an image's floats beyond [−1, 1
 
 @dataclasses.dataclass(frozen=True)
 class Log:
-    """What a chunk of steps measured, still on the device: arrays by name, the first `stop - begin` of each count."""
+    """What a chunk of steps measured: arrays by name, the first `stop - begin` of each count.
+
+    Those of a chunk that may still run are on the device.
+    """
 
     begin: int
     stop: int
     columns: dict[str, Array]
+
+    @property
+    def done(self) -> bool:
+        """Whether the chunk came in pieces, each of which was waited for."""
+        return all(isinstance(x, np.ndarray) for x in self.columns.values())
 
     @cached_property
     def values(self) -> dict[str, np.ndarray]:

@@ -34,9 +34,12 @@ class Loop:
         self._unread = gan, drawn
         assert gan.log is not None
         evaluate = gan.plan.evaluates(gan.log.begin, gan.step)
-        if evaluate or gan.plan.saves(gan.step):
-            score = self._evaluate(gan) if evaluate else {}
+        saves = evaluate or gan.plan.saves(gan.step)
+        score = self._evaluate(gan) if evaluate else {}
+        # Of a chunk that is done: read after the next one, its speed would be that of the next.
+        if saves or gan.log.done:
             self.read(score)
+        if saves:
             self.save(gan, *score.values())
 
     def read(self, score: dict[str, float]) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import gan_jax
-from gan_jax import devices, pieces, population_run, train
+from gan_jax import devices, loop, pieces, population_run, train
 from gan_jax.config import Config
 from gan_jax.pieces import Pieces
 from gan_jax.population import Population
@@ -95,6 +96,32 @@ def test_a_run_that_is_stopped_within_a_chunk_goes_on_to_the_same_bits(
         json.loads(line)["step"] for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
     ]
     assert steps == [2, 12]
+
+
+def test_a_slow_chunks_speed_is_its_own(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "own.npz", images=IMAGES)
+    monkeypatch.setattr(pieces, "SECONDS", 1e-9)
+    clock, seconds_a_step = [0.0], {0: 1.0, 4: 2.0, 8: 8.0}  # from these steps on
+    original = devices.chunk
+
+    def chunk(*given: Any) -> Any:
+        run = original(*given)
+
+        def slowly(state: Any, images: Any, begin: int, stop: int) -> Any:
+            clock[0] += (stop - begin) * seconds_a_step[begin // 4 * 4]
+            return run(state, images, begin, stop)
+
+        return slowly
+
+    monkeypatch.setattr(devices, "chunk", chunk)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    train.train(
+        small(steps=12, log_every=4, dataset=str(tmp_path / "own.npz"), workdir=str(tmp_path / "run"))
+    )
+    rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert [row["steps_per_s"] for row in rows] == [1.0, 0.5, 0.12]
 
 
 def members(small: Small, **fields: Any) -> list[Config]:
