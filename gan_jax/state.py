@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import flax.linen as nn
 import flax.struct
@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from gan_jax.config import Config
 from gan_jax.errors import UserError
+from gan_jax.optimizers import Optimizer
 from gan_jax.parts import Parts
 from gan_jax.penalties import DEFAULT_WEIGHTS
 
@@ -80,7 +81,11 @@ def optimizer(
     parts: Parts, hyperparams: Mapping[str, Array], net: Literal["g", "d"]
 ) -> optax.GradientTransformation:
     """A net's optimizer with these hyperparameters, which may be traced."""
-    return parts.optimizer(hyperparams[f"{net}_learning_rate"], hyperparams["beta1"], hyperparams["beta2"])
+    return parts.optimizer(*_rates(hyperparams, net))
+
+
+def _rates(hyperparams: Mapping[str, Array], net: Literal["g", "d"]) -> tuple[Array, Array, Array]:
+    return hyperparams[f"{net}_learning_rate"], hyperparams["beta1"], hyperparams["beta2"]
 
 
 def init(parts: Parts, hyperparams: dict[str, Array], seed: ArrayLike, num_images: int) -> GanState:
@@ -88,32 +93,51 @@ def init(parts: Parts, hyperparams: dict[str, Array], seed: ArrayLike, num_image
 
     `hyperparams` and `seed` may be arrays, so that any number of members is made by one program.
     """
-    return _init(parts, hyperparams, jnp.asarray(seed, jnp.uint32), num_images)
-
-
-@partial(jax.jit, static_argnums=(0, 3))  # one program: op by op this takes a second of every start
-def _init(parts: Parts, hyperparams: dict[str, Array], seed: Array, num_images: int) -> GanState:
-    key, g_key, d_key = jax.random.split(jax.random.key(seed), 3)
-    g_params, g_stats = _init_net(parts.generator, g_key, *parts.g_inputs(1))
-    d_params, d_stats = _init_net(parts.discriminator, d_key, *parts.d_inputs(1))
+    key, g_key, d_key = jax.random.split(jax.random.key(jnp.asarray(seed, jnp.uint32)), 3)
+    g = _begun(
+        parts.generator, parts.optimizer, g_key, parts.g_inputs(1), _rates(hyperparams, "g"), parts.ema
+    )
+    d = _begun(
+        parts.discriminator, parts.optimizer, d_key, parts.d_inputs(1), _rates(hyperparams, "d"), False
+    )
     return GanState(
         step=jnp.zeros((), jnp.int32),
         key=key,
         order=jnp.zeros(num_images, jnp.int32),  # drawn at the first step of every epoch
-        g_params=g_params,
-        g_stats=g_stats,
-        d_params=d_params,
-        d_stats=d_stats,
-        g_opt=optimizer(parts, hyperparams, "g").init(g_params),
-        d_opt=optimizer(parts, hyperparams, "d").init(d_params),
-        g_ema={"params": g_params, **g_stats} if parts.ema else None,
+        g_params=g.params,
+        g_stats=g.stats,
+        d_params=d.params,
+        d_stats=d.stats,
+        g_opt=g.opt,
+        d_opt=d.opt,
+        g_ema=g.average,
         hyperparams=hyperparams,
     )
 
 
-def _init_net(net: nn.Module, key: Array, x: Array, labels: Array | None) -> tuple[Params, Params]:
-    stats = dict(net.init(key, x, labels))
-    return stats.pop("params"), stats
+class _Begun(NamedTuple):
+    """A net before its first step. average: its variables once more, if they are to be averaged."""
+
+    params: Params
+    stats: Params
+    opt: optax.OptState
+    average: Params | None
+
+
+# A program, since op by op this takes a second of every start; and of a net and its optimizer alone, so that systems
+# that differ in nothing else share it.
+@partial(jax.jit, static_argnums=(0, 1, 5))
+def _begun(
+    net: nn.Module,
+    make: Optimizer,
+    key: Array,
+    inputs: tuple[Array, Array | None],
+    rates: tuple[Array, Array, Array],
+    averaged: bool,
+) -> _Begun:
+    stats = dict(net.init(key, *inputs))
+    params = stats.pop("params")
+    return _Begun(params, stats, make(*rates).init(params), {"params": params, **stats} if averaged else None)
 
 
 def to_arrays(state: Any) -> dict[str, np.ndarray]:
