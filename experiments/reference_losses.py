@@ -1,11 +1,11 @@
-"""The losses of the first 100 steps of the default system and of each preset.
+"""The losses of the first 30 steps of the default system and of each preset.
 
 Tests compare them with what the code computes now.
 
     python -m experiments.reference_losses
 
 Writes tests/golden/reference_losses.json: means over ten steps each, with all that their bits depend on. Run it again
-after a change that is meant to change numbers, and say so in the commit. Takes about a minute.
+after a change that is meant to change numbers, and say so in the commit. Takes about half a minute.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from gan_jax.environment import environment
 from gan_jax.storage import write_atomically
 
 FILE = Path(__file__).parent.parent / "tests" / "golden" / "reference_losses.json"
-STEPS, EVERY, BATCH = 100, 10, 4
+STEPS, EVERY, BATCH = 30, 10, 4
 # Low, so that what another machine or version rounds differently does not grow.
 RATE = 1e-4
 NAMES = ("d_loss", "g_loss")
@@ -64,7 +64,7 @@ def one_device() -> Iterator[None]:
 
 
 def losses(system: str) -> dict[str, list[float]]:
-    """The means over each ten steps of a system's first 100, on MNIST in batches of 4, at low rates."""
+    """The means over each ten steps of a system's first 30, on MNIST in batches of 4, at low rates."""
     config = dataclasses.replace(
         base_of(system),
         steps=STEPS,

@@ -60,11 +60,12 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves the long tests to CI, which runs them as users would: compiled with all optimizations."""
-    if os.environ.get("OPTIMIZED") != "1":
-        for item in items:
-            if item.get_closest_marker("long"):
-                item.add_marker(pytest.mark.skip(reason="long: OPTIMIZED=1 runs it"))
+    """Leaves to CI the long tests, and those that need the compiler's optimizations."""
+    for marker in ("long", "optimized"):
+        if os.environ.get(marker.upper()) != "1":
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=f"{marker}: {marker.upper()}=1 runs it"))
 
 
 _skipped: list[str] = []

@@ -83,6 +83,7 @@ def test_a_program_without_a_loop_has_no_counts() -> None:
     assert hlo.busiest_loop("HloModule m\n\nENTRY %main () -> f32[] {\n}\n").kernels == 0
 
 
+@pytest.mark.long
 def test_a_single_run_and_a_population_of_one_are_as_many_kernels() -> None:
     config = Config(model="mlp", penalty=(), batch_size=8, z_dim=4, steps=3, ema=0.0)
     facts, cpu = Facts((8, 8, 1), 50, None, ""), targets.target("cpu")

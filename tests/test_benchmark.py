@@ -22,6 +22,7 @@ def contenders(script: ModuleType) -> ModuleType:
     return importlib.import_module("experiments.benchmark.jax_contenders")
 
 
+@pytest.mark.long
 def test_ours_and_the_plain_loop_train_nets_of_one_size(script: ModuleType, contenders: ModuleType) -> None:
     config = dataclasses.asdict(script.system("mlp", 8))
     ours, plain = (make(config, IMAGES, "cpu") for make in (contenders.gan_jax, contenders.naive))

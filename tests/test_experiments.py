@@ -29,6 +29,7 @@ def small_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
         yield
 
 
+@pytest.mark.long
 def test_while_g_stands_still_both_losses_meet_the_same_d(monkeypatch: pytest.MonkeyPatch) -> None:
     [still, *_] = vanishing.EXPERIMENTS.items()
     monkeypatch.setattr(vanishing, "EXPERIMENTS", dict([still]))
@@ -43,6 +44,7 @@ def test_while_g_stands_still_both_losses_meet_the_same_d(monkeypatch: pytest.Mo
         assert picture.width > 1000
 
 
+@pytest.mark.long
 def test_the_mixtures_have_a_film_a_sheet_and_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     [name, *_] = mixtures.ANIMATED
     monkeypatch.setattr(mixtures, "SYSTEMS", {name: mixtures.SYSTEMS[name]})
@@ -57,6 +59,7 @@ def test_the_mixtures_have_a_film_a_sheet_and_a_table(monkeypatch: pytest.Monkey
     assert "\n| real points | 25 | " in table
 
 
+@pytest.mark.long
 def test_stacked_mnist_counts_modes_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     from experiments import stacked_mnist
 

@@ -17,7 +17,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 NUM = 600
 
 
-@pytest.mark.long
+@pytest.mark.optimized
 def test_the_default_nets_learn_digits_in_800_steps(command: Command, tmp_path: Path) -> None:
     done = command("train", "--loss=hinge", "--steps=800", "--workdir=run")
     assert done.returncode == 0, done.stderr

@@ -306,6 +306,7 @@ def test_what_is_not_for_points_is_one_line(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.long
 def test_a_comparison_counts_modes_and_keeps_checkpoints(in_process: Command, tmp_path: Path) -> None:
     flags = ["--dataset=ring8", "--model=toy", "--steps=6", "--seeds=3", "--num=100", "--workdir=c"]
     flags += ["--checkpoint_every=1", "--keep_every=2"]

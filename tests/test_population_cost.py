@@ -40,6 +40,7 @@ def test_waiting_costs_time_on_an_accelerator_alone(monkeypatch: pytest.MonkeyPa
     assert now() - begin >= 0.2
 
 
+@pytest.mark.long
 def test_every_member_and_the_single_run_train_in_every_round() -> None:
     turns: list[int] = []
     images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
@@ -58,6 +59,7 @@ def test_no_population_at_all_is_refused() -> None:
         Options(members=())
 
 
+@pytest.mark.long
 def test_the_command_has_a_line_for_each_number_of_members_and_the_committed_table_its_columns(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Schedules of the learning rates and clipping of gradients, against Optax's own; AdamW against its paper's formula."""
 
 import dataclasses
+import functools
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from begin import begin
 import gan_jax
 from gan_jax.config import Config
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Schedule, schedule_of
+from gan_jax.parts import Parts
 from gan_jax.state import GanState
 from gan_jax.step import make_update
 from gan_jax.workdir import path_of
@@ -35,7 +37,17 @@ OPTAX = {
 @pytest.fixture
 def sgd(monkeypatch: pytest.MonkeyPatch) -> None:
     """An optimizer that moves by the gradient itself, times the rate."""
-    monkeypatch.setitem(OPTIMIZERS, "sgd", lambda learning_rate, beta1, beta2: optax.sgd(learning_rate))
+    monkeypatch.setitem(OPTIMIZERS, "sgd", by_the_gradient)
+
+
+def by_the_gradient(learning_rate: Any, beta1: Any, beta2: Any) -> optax.GradientTransformation:
+    """One function for all tests, so that runs of equal parts share their programs."""
+    return optax.sgd(learning_rate)
+
+
+@functools.lru_cache
+def update_of(parts: Parts) -> Any:
+    return jax.jit(make_update(parts))
 
 
 def updated(config: Config, step: int = 0) -> tuple[GanState, GanState]:
@@ -44,7 +56,7 @@ def updated(config: Config, step: int = 0) -> tuple[GanState, GanState]:
     gan = gan.replace(step=gan.step + step)
     real = jax.random.uniform(jax.random.key(1), (config.d_steps, 16, 8, 8, 1), minval=-1)
     z = jax.random.normal(jax.random.key(2), (config.d_steps, 16, config.z_dim))
-    return gan, jax.jit(make_update(parts))(gan, real, z, jax.random.key(3))[0]
+    return gan, update_of(parts)(gan, real, z, jax.random.key(3))[0]
 
 
 def moves(net: str, before: GanState, after: GanState) -> Any:

@@ -66,10 +66,11 @@ def test_a_curve_needs_finite_scores() -> None:
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_settings_are_drawn_from_the_papers_space_by_their_seed(system: str) -> None:
     base = base_of(system, seed=7)
-    configs = draw(base, 1000, 600, seed=3)
+    many = 1000 if system in ("wgan", "wgan_gp") else 50  # between them they have all that is drawn
+    configs = draw(base, many, 600, seed=3)
     assert draw(base, 10, 600, seed=3) == configs[:10]
     assert draw(base, 10, 600, seed=4)[0] != configs[0]
-    assert [config.seed for config in configs] == list(range(7, 1007))
+    assert [config.seed for config in configs] == list(range(7, 7 + many))
     spaces = {"g_learning_rate": (-5, -2)}
     if base.penalty:
         spaces["penalty_weight"] = (-1, 2)
@@ -77,10 +78,11 @@ def test_settings_are_drawn_from_the_papers_space_by_their_seed(system: str) -> 
         spaces["clip"] = (-3, 0)
     for name, (low, high) in spaces.items():
         exponents = np.log10([getattr(config, name) for config in configs])
-        assert low <= exponents.min() < low + 0.03
-        assert high - 0.03 < exponents.max() <= high
-        assert exponents.mean() == pytest.approx((low + high) / 2, abs=0.1)  # 3.6 standard errors
-    assert np.mean([config.beta1 for config in configs]) == pytest.approx(0.5, abs=0.035)
+        assert low <= exponents.min() < exponents.max() <= high
+        if many == 1000:
+            assert exponents.min() < low + 0.03
+            assert exponents.max() > high - 0.03
+            assert exponents.mean() == pytest.approx((low + high) / 2, abs=0.1)  # 3.6 standard errors
     for config in configs:
         assert config.d_learning_rate == config.g_learning_rate
         assert (config.d_steps, config.steps) in ((1, 600), (5, 120))
@@ -90,7 +92,9 @@ def test_settings_are_drawn_from_the_papers_space_by_their_seed(system: str) -> 
             base.spectral_norm,
         )
         assert bool(config.clip) == (system == "wgan")
-    assert 440 < sum(config.d_steps == 5 for config in configs) < 560
+    if many == 1000:
+        assert np.mean([config.beta1 for config in configs]) == pytest.approx(0.5, abs=0.035)
+        assert 440 < sum(config.d_steps == 5 for config in configs) < 560
 
 
 def test_systems_get_the_same_rates() -> None:
@@ -110,6 +114,7 @@ def test_settings_are_chosen_by_images_that_no_gan_sees() -> None:
     assert sorted([*seen, *held_out]) == list(range(60_000))
 
 
+@pytest.mark.long
 def test_the_command_searches_trains_the_best_anew_and_takes_what_is_there(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
