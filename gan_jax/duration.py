@@ -113,7 +113,7 @@ def steps_within(
     images, labels = images_of(config, images, labels)
     if (gone := time.perf_counter() - began) >= seconds:  # which compiling would take far beyond
         raise UserError(
-            f"--time={text} is too short: {gone:.2g} s are over before the program is compiled. Give more."
+            f"--time={text} is too short: {gone:.1f} s are over before the program is compiled. Give more."
         )
     gan, run = _trial(config, images, labels)
     a_step, compiling = _step_seconds(gan, run, min(max(SHARE * seconds, LEAST), MOST))

@@ -30,26 +30,34 @@ class Loop:
     def take(self, gan: Gan) -> None:
         """A chunk that the device has just begun."""
         drawn = drawing.sketch(gan)
-        self.read({})
-        self._unread = gan, drawn
         assert gan.log is not None
+        speed = None
+        if (
+            gan.log.done and self._unread is not None
+        ):  # both are done, and when the first one was is not known
+            speed = self._speed(self._unread[0], gan)
+        self.read({}, speed)
+        self._unread = gan, drawn
         evaluate = gan.plan.evaluates(gan.log.begin, gan.step)
         saves = evaluate or gan.plan.saves(gan.step)
         score = self._evaluate(gan) if evaluate else {}
         # Of a chunk that is done: read after the next one, its speed would be that of the next.
         if saves or gan.log.done:
-            self.read(score)
+            self.read(score, speed)
         if saves:
             self.save(gan, *score.values())
 
-    def read(self, score: dict[str, float]) -> None:
-        """Wait for the chunk that was taken, if it is not read yet, and show its numbers."""
+    def read(self, score: dict[str, float], speed: float | None = None) -> None:
+        """Wait for the chunk that was taken, if it is not read yet, and show its numbers.
+
+        speed: its steps a second, if it took them together with another chunk.
+        """
         if self._unread is None:
             return
         (gan, drawn), self._unread = self._unread, None
         assert gan.log is not None
         metrics = gan.metrics
-        now = time.perf_counter()
+        speed = self._speed(gan, gan) if speed is None else speed
         row: LogRow = {
             "step": gan.step,
             "epoch": gan.epoch,
@@ -57,11 +65,16 @@ class Loop:
             **metrics,
             **score,
         }
-        row["steps_per_s"] = round((gan.step - gan.log.begin) / (now - self._clock), 2)
-        self._clock = now
+        row["steps_per_s"] = round(speed, 2)
+        self._clock = time.perf_counter()
         self._log.log(row)
         self._log.samples(row, drawing.painting(gan, drawn))
         self._status.chunk(gan.step, row["steps_per_s"], max(self._checkpoints.steps, default=None))
+
+    def _speed(self, first: Gan, last: Gan) -> float:
+        """Steps a second since the clock was set, in these two chunks, the last of which has just ended."""
+        assert first.log is not None
+        return (last.step - first.log.begin) / (time.perf_counter() - self._clock)
 
     def save(self, gan: Gan, score: float | None = None) -> None:
         """Keep a checkpoint. Raises `Diverged` if an array of the state is not finite."""

@@ -124,8 +124,8 @@ class _Begun(NamedTuple):
     average: Params | None
 
 
-# A program, since op by op this takes a second of every start; and of a net and its optimizer alone, so that systems
-# that differ in nothing else share it.
+# A program, since op by op this takes a second of every start. It is of one net and its optimizer alone, so that
+# systems that differ elsewhere, as in their loss, share it.
 @partial(jax.jit, static_argnums=(0, 1, 5))
 def _begun(
     net: nn.Module,

@@ -138,15 +138,24 @@ def test_the_command_tries_changes_and_takes_what_is_there(
         assert scores[0] == scores[1]
     assert again[BASE]["datasets"]["own.npz"]["cpu_seconds"] > 0
 
-    # What a killed process has cost is not known, and stays so.
-    Path("w/own/beta1=0/seeds-0-0/cost.json").write_text("{")
-    for _ in range(2):
+    # What a killed process has cost is not known, and stays so: be it the first one or one that went on.
+    for cost in (None, '{"cpu_seconds": null}', "{"):
+        file = Path("w/own/beta1=0/seeds-0-0/cost.json")
+        file.unlink() if cost is None else file.write_text(cost)
         assert ablation.main(FLAGS) == 0
         found = json.loads(Path("w/ablation.json").read_text())["changes"]
         assert found["beta1=0"]["datasets"]["own.npz"]["cpu_seconds"] is None
         assert " | – | " in next(
             line for line in Path("w/ablation.md").read_text().splitlines() if line.startswith("| beta1=0 |")
         )
+
+    def killed(*_: Any, **__: Any) -> None:
+        assert json.loads(Path("w/own/base/seeds-0-0/cost.json").read_text()) == {"cpu_seconds": None}
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ablation, "train_population", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ablation.main(FLAGS)
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_too_short_a_time_is_refused_and_the_time_before_counts(
     clock = Clock(0.01, monkeypatch, real=False)
     config = small(log_every=5, batch_size=8)
     with pytest.raises(
-        UserError, match=r"^--time=1s is too short: 2 s are over before the program is compiled"
+        UserError, match=r"^--time=1s is too short: 2\.0 s are over before the program is compiled"
     ):
         steps_within(config, "1s", IMAGES, began=clock.now - 2)
     with pytest.raises(

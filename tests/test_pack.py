@@ -160,10 +160,11 @@ def test_packs_are_not_split_between_devices(small: Small) -> None:
         devices.check_divides(parts, jax.devices())
 
 
-def test_the_command_trains_a_packed_gan_and_goes_on_with_it(in_process: Command) -> None:
+@pytest.mark.parametrize("model", ["mlp", pytest.param("conv_small", marks=pytest.mark.long)])
+def test_the_command_trains_a_packed_gan_and_goes_on_with_it(in_process: Command, model: str) -> None:
     np.savez("own.npz", images=IMAGES, test_images=IMAGES)
     flags = ("--dataset=own.npz", "--pack=2", "--batch_size=16", "--z_dim=4", "--log_every=2")
-    flags += ("--preset=r3gan", "--model=mlp", "--workdir=w")
+    flags += ("--preset=r3gan", f"--model={model}", "--workdir=w")
     for steps in (3, 5):
         done = in_process("train", *flags, f"--steps={steps}")
         assert done.returncode == 0, done.stderr

@@ -123,6 +123,15 @@ def test_a_slow_chunks_speed_is_its_own(
     rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert [row["steps_per_s"] for row in rows] == [1.0, 0.5, 0.12]
 
+    # A chunk that is cut after one that is not: the first is read when both are done.
+    clock[0], seconds_a_step = 0.0, dict.fromkeys(range(0, 12, 4), 1.0)
+    monkeypatch.setattr(pieces, "SECONDS", 2.0)
+    monkeypatch.setattr(pieces, "time", loop.time)
+    settings = {"steps": 12, "log_every": 4, "checkpoint_every": 6, "dataset": str(tmp_path / "own.npz")}
+    train.train(small(**settings, workdir=str(tmp_path / "other")))
+    rows = map(json.loads, (tmp_path / "other" / "metrics.jsonl").read_text().splitlines())
+    assert [(row["step"], row["steps_per_s"]) for row in rows] == [(4, 1.0), (6, 1.0), (8, 1.0), (12, 1.0)]
+
 
 def members(small: Small, **fields: Any) -> list[Config]:
     """Three; the second diverges in its first steps."""

@@ -21,7 +21,7 @@ def test_every_system_has_its_reference() -> None:
     assert tuple(REFERENCE["losses"]) == SYSTEMS
 
 
-# The default, and a system of each loss and bound; the others in CI.
+# The default and three presets; the others in CI.
 @pytest.mark.parametrize(
     "system",
     [

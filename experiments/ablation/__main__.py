@@ -132,6 +132,8 @@ def _tried(config: Config, options: Options, reals: Reals, judge: Evaluator, pla
     spent = _cpu_seconds(folder)
     begin = time.process_time()
     cost = lambda: None if spent is None else spent + time.process_time() - begin
+    if folder.is_dir():  # where this process is killed, what it has cost is lost
+        write_atomically(folder / "cost.json", json.dumps({"cpu_seconds": None}) + "\n")
     try:
         population = train_population(
             folder,
