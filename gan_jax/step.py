@@ -233,8 +233,7 @@ def make_update(parts: Parts) -> Update:
         state = _counted(parts, state)
         keys = jax.random.split(key, parts.d_steps)
         batches = (real, z, keys, labels)
-        if parts.d_steps > 1:  # a loop of no rounds would be traced as well
-            state, _ = jax.lax.scan(d_only, state, jax.tree.map(lambda x: x[:-1], batches))
+        state, _ = jax.lax.scan(d_only, state, jax.tree.map(lambda x: x[:-1], batches))
         last_real, last_z, last_key, last_labels = jax.tree.map(lambda x: x[-1], batches)
         # One generator forward serves both updates: D trains on its output, then G's gradient is pulled
         # back through it. A second forward on the same z would give the same images, for 11% more work.
