@@ -31,11 +31,8 @@ class Loop:
         """A chunk that the device has just begun."""
         drawn = drawing.sketch(gan)
         assert gan.log is not None
-        speed = None
-        if (
-            gan.log.done and self._unread is not None
-        ):  # both are done, and when the first one was is not known
-            speed = self._speed(self._unread[0], gan)
+        # If this chunk is done and the one before is unread, both took the time: when the first one ended is not known.
+        speed = self._speed(self._unread[0], gan) if gan.log.done and self._unread is not None else None
         self.read({}, speed)
         self._unread = gan, drawn
         evaluate = gan.plan.evaluates(gan.log.begin, gan.step)

@@ -131,7 +131,6 @@ def _tried(config: Config, options: Options, reals: Reals, judge: Evaluator, pla
     folder = place / f"seeds-{configs[0].seed}-{configs[-1].seed}"
     spent = _cpu_seconds(folder)
     begin = time.process_time()
-    cost = lambda: None if spent is None else spent + time.process_time() - begin
     if folder.is_dir():  # where this process is killed, what it has cost is lost
         write_atomically(folder / "cost.json", json.dumps({"cpu_seconds": None}) + "\n")
     try:
@@ -143,12 +142,11 @@ def _tried(config: Config, options: Options, reals: Reals, judge: Evaluator, pla
             warn=report.warn,
         )
     finally:
+        spent = None if spent is None else spent + time.process_time() - begin
         if folder.is_dir():
-            write_atomically(folder / "cost.json", json.dumps({"cpu_seconds": cost()}) + "\n")
+            write_atomically(folder / "cost.json", json.dumps({"cpu_seconds": spent}) + "\n")
     scored = scores_of(population, judge, folder)
-    return Tried(
-        to_json(config), config.steps or 0, [c.seed for c in configs], scored.scores, _cpu_seconds(folder)
-    )
+    return Tried(to_json(config), config.steps or 0, [c.seed for c in configs], scored.scores, spent)
 
 
 def _cpu_seconds(folder: Path) -> float | None:
