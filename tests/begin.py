@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import optax
 
 from gan_jax import data
 from gan_jax.checkpoint import Checkpoints
@@ -35,3 +38,8 @@ def save_run(folder: Path, config: Config, steps: Sequence[int]) -> Path:
             checkpoints.save(to_arrays(gan.replace(step=gan.step + step)), step)
             checkpoints.wait()
     return folder
+
+
+def by_the_gradient(learning_rate: Any, beta1: Any, beta2: Any) -> optax.GradientTransformation:
+    """An optimizer that moves by the gradient itself, times the rate; one for all tests, which then share programs."""
+    return optax.sgd(learning_rate)

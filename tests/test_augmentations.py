@@ -5,9 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from begin import begin
+from begin import begin, by_the_gradient
 
 import gan_jax
 from gan_jax import devices, step
@@ -145,7 +144,7 @@ def test_both_nets_and_the_penalties_see_transformed_images_and_g_its_gradient(
 
 def test_one_and_eight_devices_draw_the_same(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     # With SGD: Adam divides by the gradient's size and would hide a wrong average.
-    monkeypatch.setitem(OPTIMIZERS, "sgd", lambda learning_rate, beta1, beta2: optax.sgd(learning_rate))
+    monkeypatch.setitem(OPTIMIZERS, "sgd", by_the_gradient)
     config = small(
         augment=POLICY, penalty=("gp", "r2"), penalty_weight=0.1, optimizer="sgd", loss="relativistic",
         g_learning_rate=0.05, d_learning_rate=0.05,

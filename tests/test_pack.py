@@ -8,9 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from begin import begin
+from begin import begin, by_the_gradient
 
 import gan_jax
 from gan_jax import devices, step
@@ -95,7 +94,7 @@ def test_a_step_is_that_of_a_gan_whose_images_are_packs(small: Small, loss: str)
 
 def test_one_and_four_devices_agree(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     # With SGD: Adam divides by the gradient's size and would hide a wrong average.
-    monkeypatch.setitem(OPTIMIZERS, "sgd", lambda learning_rate, beta1, beta2: optax.sgd(learning_rate))
+    monkeypatch.setitem(OPTIMIZERS, "sgd", by_the_gradient)
     config = small(
         loss="relativistic",
         optimizer="sgd",

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from begin import begin
+from begin import begin, by_the_gradient
 
 import gan_jax
 from gan_jax.config import Config
@@ -38,11 +38,6 @@ OPTAX = {
 def sgd(monkeypatch: pytest.MonkeyPatch) -> None:
     """An optimizer that moves by the gradient itself, times the rate."""
     monkeypatch.setitem(OPTIMIZERS, "sgd", by_the_gradient)
-
-
-def by_the_gradient(learning_rate: Any, beta1: Any, beta2: Any) -> optax.GradientTransformation:
-    """One function for all tests, so that runs of equal parts share their programs."""
-    return optax.sgd(learning_rate)
 
 
 @functools.lru_cache

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from begin import begin
+from begin import begin, by_the_gradient
 
 from gan_jax import devices, state, step
 from gan_jax.config import Config
@@ -167,7 +167,7 @@ def test_one_two_and_eight_devices_agree(
     tolerance: float,
     fields: dict[str, Any],
 ) -> None:
-    monkeypatch.setitem(OPTIMIZERS, "sgd", lambda learning_rate, beta1, beta2: optax.sgd(learning_rate))
+    monkeypatch.setitem(OPTIMIZERS, "sgd", by_the_gradient)
     config = small(
         loss="cross_entropy",
         optimizer="sgd",
