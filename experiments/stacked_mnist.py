@@ -8,12 +8,11 @@ Modes and KL(samples ‖ uniform) in nats, by MNIST's classifier, argmax a chann
 samples of a member (with --num=26000 of those alone). Both depend on the number of samples: beside them stand real
 images and a uniform sampler. Writes stacked_mnist.md, .json and .png into --out. Rerun the same command to go on;
 systems that other runs have left in the same --workdir are in the table as well. Times are the process's CPU time: busy
-machines do not change it much.
+machines do not change it much. A dash is in their place where a process was killed, and could not say what it took.
 """
 
 import dataclasses
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from experiments.cost import counted, cpu_seconds
 from gan_jax import cli, data, pictures, report
 from gan_jax.comparison.spread import spread
 from gan_jax.config import Config, to_json
@@ -111,16 +111,12 @@ def modes_of(labels: np.ndarray) -> dict[str, list[float]]:
 def train(config: Config, images: np.ndarray, folder: Path) -> Population:
     """A member at its end; what it cost goes into its folder. Raises `Stopped` after a signal."""
     # A population of one: seeds can then be added.
-    spent = _read(folder / "cost.json").get("cpu_seconds", 0.0)
-    begin = time.process_time()
-    with tqdm(desc=str(folder), total=config.steps, unit="step", disable=None, dynamic_ncols=True) as bar:
+    with (
+        counted(folder),
+        tqdm(desc=str(folder), total=config.steps, unit="step", disable=None, dynamic_ncols=True) as bar,
+    ):
         show = lambda population: bar.update(population.step - bar.n)
-        try:
-            return train_population(folder, [config], images, warn=report.warn, show=show)
-        finally:
-            if folder.is_dir():
-                cost = {"cpu_seconds": spent + time.process_time() - begin}
-                write_atomically(folder / "cost.json", json.dumps(cost) + "\n")
+        return train_population(folder, [config], images, warn=report.warn, show=show)
 
 
 def score(population: Population, folder: Path, num: int) -> None:
@@ -136,7 +132,12 @@ def score(population: Population, folder: Path, num: int) -> None:
         modes = modes_of(seen_labels(drawn))
         with replacing(folder / "samples.png") as new:
             pictures.grid(drawn[:PER_SYSTEM], PER_SYSTEM).save(new, "PNG")
-    entry = {**key, **_read(folder / "cost.json"), "modes": modes, "config": to_json(population.configs[0])}
+    entry = {
+        **key,
+        "cpu_seconds": cpu_seconds(folder),
+        "modes": modes,
+        "config": to_json(population.configs[0]),
+    }
     write_atomically(folder / "scores.json", json.dumps(entry, indent=1) + "\n")
 
 
@@ -196,9 +197,10 @@ def write(options: Options, known: dict[str, Any], scores: dict[str, list[dict[s
             *(_cell([m[n][1] for m in alive if n in m], 3) for n in (small, large)),
         ]
         steps = "/".join(f"{n:,}" for n in sorted({member["step"] for member in members}))
-        minutes = np.mean([member["cpu_seconds"] for member in members]) / 60
+        costs = [member["cpu_seconds"] for member in members]
+        minutes = "–" if None in costs else f"{np.mean(costs) / 60:.1f}"
         lines.append(
-            f"| {system} | {len(alive)} of {len(members)} | {steps} | {' | '.join(cells)} | {minutes:.1f} |"
+            f"| {system} | {len(alive)} of {len(members)} | {steps} | {' | '.join(cells)} | {minutes} |"
         )
     real, uniform = known["real"], known["uniform"]
     lines.append(f"| real images | | | {real[small][0]} | {real[small][1]:.4f} | {real[large][1]:.4f} | |")

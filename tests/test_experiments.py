@@ -77,6 +77,14 @@ def test_stacked_mnist_counts_modes_and_goes_on(monkeypatch: pytest.MonkeyPatch)
     assert (log.read_bytes(), scores.read_bytes()) == before
     assert len(before[0].splitlines()) == 1
 
+    # A killed process has left no cost: the mean over seeds is unknown then.
+    assert re.search(r" \d+\.\d \|$", table.splitlines()[2])
+    Path("w/tutorial/seed-0/cost.json").unlink()
+    scores.unlink()
+    stacked_mnist.main(flags)
+    [row] = re.findall(r"^\| tutorial .*$", Path("out/stacked_mnist.md").read_text(), re.MULTILINE)
+    assert row.endswith("| – | – |")
+
 
 REFERENCES = {
     "real": {"26000": [1000, 0.0], "100000": [1000, 0.0]},

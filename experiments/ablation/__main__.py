@@ -9,8 +9,6 @@ anew after each change. Rerun the same command to go on, or with more --changes.
 """
 
 import dataclasses
-import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import jax
 
 from experiments.ablation.changes import BASE, CHANGES, DEFAULT, base_of, changed, changes_of, register
 from experiments.ablation.results import Tried, write
+from experiments.cost import counted, cpu_seconds
 from gan_jax import Config, cli, data, report
 from gan_jax.comparison.scoring import scores_of
 from gan_jax.comparison.systems import folder_name
@@ -30,7 +29,7 @@ from gan_jax.evaluation.scores import FRECHET
 from gan_jax.features.choice import choose_network
 from gan_jax.options import COUNT, PATH, SEED, TEXT, Rule, check, choice, option, whole
 from gan_jax.population_run import train_population
-from gan_jax.storage import content_of, expanded, write_atomically
+from gan_jax.storage import expanded
 
 FAMILIES = (FRECHET, "precision and recall")
 
@@ -129,11 +128,7 @@ def _tried(config: Config, options: Options, reals: Reals, judge: Evaluator, pla
     """The scores of a change's seeds; trained, or taken from the folder."""
     configs = [dataclasses.replace(config, seed=options.seed + i) for i in range(options.seeds)]
     folder = place / f"seeds-{configs[0].seed}-{configs[-1].seed}"
-    spent = _cpu_seconds(folder)
-    begin = time.process_time()
-    if folder.is_dir():  # where this process is killed, what it has cost is lost
-        write_atomically(folder / "cost.json", json.dumps({"cpu_seconds": None}) + "\n")
-    try:
+    with counted(folder):
         population = train_population(
             folder,
             configs,
@@ -141,22 +136,10 @@ def _tried(config: Config, options: Options, reals: Reals, judge: Evaluator, pla
             reals.train_labels if config.conditional else None,
             warn=report.warn,
         )
-    finally:
-        spent = None if spent is None else spent + time.process_time() - begin
-        if folder.is_dir():
-            write_atomically(folder / "cost.json", json.dumps({"cpu_seconds": spent}) + "\n")
     scored = scores_of(population, judge, folder)
-    return Tried(to_json(config), config.steps or 0, [c.seed for c in configs], scored.scores, spent)
-
-
-def _cpu_seconds(folder: Path) -> float | None:
-    """What the population in this folder has cost so far; None if a process was killed before it could say so."""
-    if not folder.exists():
-        return 0.0
-    try:
-        return float(json.loads(content_of(folder / "cost.json"))["cpu_seconds"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+    return Tried(
+        to_json(config), config.steps or 0, [c.seed for c in configs], scored.scores, cpu_seconds(folder)
+    )
 
 
 def _about(options: Options) -> Mapping[str, Any]:

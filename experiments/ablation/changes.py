@@ -60,6 +60,7 @@ CHANGES: dict[str, dict[str, Any] | Callable[[Config], dict[str, Any]]] = {
     "rates=half": _rates(0.5, 0.5),
     "rates=double": _rates(2, 2),
     "rates=fivefold": _rates(5, 5),
+    "rates=double+cooldown": lambda base: {**_rates(2, 2)(base), "schedule": "cooldown"},
     "g_rate=double": _rates(2, 1),
     "d_rate=half": _rates(1, 0.5),
     "d_rate=double": _rates(1, 2),
