@@ -84,6 +84,7 @@ def assert_same_bits(one: Any, other: Any) -> None:
         np.testing.assert_array_equal(array, second[name], err_msg=name)
 
 
+@pytest.mark.long
 def test_groups_joined_are_the_population_that_was_never_divided(
     tmp_path: Path, small: Callable[..., gan_jax.Config]
 ) -> None:

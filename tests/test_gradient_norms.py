@@ -96,6 +96,7 @@ def test_without_them_nothing_is_logged_and_with_them_no_number_changes() -> Non
         np.testing.assert_array_equal(array, to_arrays(logged.state)[name], err_msg=name)
 
 
+@pytest.mark.long
 def test_members_of_a_population_have_those_of_their_single_runs() -> None:
     configs = [with_norms(seed=seed, steps=2) for seed in range(2)]
     *_, population = gan_jax.fit_population(configs, IMAGES)

@@ -228,6 +228,7 @@ def test_a_conditional_one_draws_a_mode_on_demand_and_in_colours() -> None:
     assert drawing.sketch(found).scores.shape == (plane.RESOLUTION, plane.RESOLUTION)
 
 
+@pytest.mark.long
 def test_members_of_a_population_are_the_single_runs() -> None:
     *_, population = gan_jax.fit_population([config(seed=seed, penalty=("gp",)) for seed in (0, 1)])
     assert repr(population) == "<Population: 2 of gan, points, step 4 of 4>"

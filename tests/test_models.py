@@ -197,7 +197,7 @@ def test_labels_to_draw_are_balanced_and_a_grid_has_a_class_per_row(small: Small
         generate.classes(plain, 3, label=1)
 
 
-@pytest.mark.parametrize("model", ["mlp", "conv_small"])
+@pytest.mark.parametrize("model", ["mlp", pytest.param("conv_small", marks=pytest.mark.long)])
 def test_bfloat16_computes_in_it_and_keeps_float32(small: Small, model: str) -> None:
     fields = {"model": model, "spectral_norm": True, "conditional": True, "penalty": ("r1",), "ema": 0.9}
     config = small(dtype="bfloat16", **fields)

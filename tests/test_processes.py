@@ -151,11 +151,12 @@ def test_fit_in_two_processes_gives_both_the_same_gan(folder: Path) -> None:
     [
         ((), ("--dataset=other.npz",), 2, "process 1 differs from process 0 in images ("),
         (("--batch_size=18",), (), 2, "--batch_size=18 does not divide over 4 devices"),
-        (
+        pytest.param(
             ("--d_learning_rate=1e30",),
             (),
             1,
             "step 1: g_loss is nan; there is no checkpoint yet. Try a lower",
+            marks=pytest.mark.long,
         ),
     ],
 )

@@ -162,6 +162,7 @@ def test_fit_goes_on_with_other_rates_and_with_no_other_system(
         gan_jax.fit(config, IMAGES, LABELS, start=gan)
 
 
+@pytest.mark.long
 def test_a_run_of_several_d_steps_resumes_to_the_bit(in_process: Command, tmp_path: Path) -> None:
     np.savez("own.npz", images=IMAGES, test_images=IMAGES, labels=LABELS, test_labels=LABELS)
     flags = (

@@ -438,7 +438,9 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     assert_same_run(trained, tmp_path / "damaged", 60)
 
 
-@pytest.mark.parametrize("damage", ["empty", "newline", "missing"])
+@pytest.mark.parametrize(
+    "damage", ["empty", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("newline", "missing"))]
+)
 def test_all_checkpoints_damaged_is_refused_and_nothing_is_lost(
     refuse: Refuse, tmp_path: Path, trained: Path, damage: str
 ) -> None:
