@@ -29,10 +29,10 @@ _PLUGIN_HELP = (
 
 
 class FromFile(NamedTuple):
-    """What --config takes: its help, and what reads the values of such a file."""
+    """What --config takes: its help, and what reads the values of such a file, beside the texts that flags give."""
 
     help: str
-    read: Callable[[str], Mapping[str, Any]]
+    read: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,7 +79,11 @@ def parse(
         sys.exit(0)
     try:
         file = given.pop("config", None)
-        values = {} if file is None or from_file is None else from_file.read(converted("config", file, PATH))
+        values = (
+            {}
+            if file is None or from_file is None
+            else from_file.read(converted("config", file, PATH), given)
+        )
         return kind(**{**values, **{name: _value(name, text, found[name]) for name, text in given.items()}})
     except UserError as error:
         raise UserError(f"{error} See {prog} --help.") from error

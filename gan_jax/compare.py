@@ -24,7 +24,7 @@ from gan_jax.comparison.groups import groups_of, join
 from gan_jax.comparison.results import FILES, Scored, write
 from gan_jax.comparison.scoring import scores_of
 from gan_jax.comparison.systems import FOREIGN, Options, folder_name, systems_of, values_of_file
-from gan_jax.config import Config
+from gan_jax.config import Config, penalties_of
 from gan_jax.errors import UserError
 from gan_jax.evaluation.named import Judge, evaluator_for
 from gan_jax.parts import Facts, facts_of
@@ -194,7 +194,7 @@ def main(args: Sequence[str]) -> int:
         from_file=cli.FromFile(
             "A single run's config.json: what it sets beside its preset or loss is given to every system; flags beside "
             "it win, and so does --vary.",
-            lambda file: values_of_file(file, names | varied),
+            lambda file, given: values_of_file(file, names | varied, penalties_of(given)),
         ),
     )
     if {"steps", "epochs"} <= names:

@@ -168,10 +168,10 @@ def command_from_args(kind: type[C], args: Sequence[str]) -> C:
         args,
         prog="python -m gan_jax.train",
         description="Train a GAN on MNIST-sized images. Rerun the same command to resume.",
-        defaults=lambda given: _defaults(given.get("preset"), _penalties_of(given)),
+        defaults=lambda given: _defaults(given.get("preset"), penalties_of(given)),
         from_file=cli.FromFile(
             "A run's config.json: all its values but for --workdir; flags beside it win.",
-            lambda file: _values_of_file(file, names),
+            _values_of_file,
         ),
     )
     if "--time" in names and (other := sorted(names & {"--steps", "--epochs"})):
@@ -183,22 +183,23 @@ def command_from_args(kind: type[C], args: Sequence[str]) -> C:
     return found
 
 
-def _penalties_of(given: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The penalties of a command line, whose texts are not checked yet."""
+def penalties_of(given: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The penalties that a command line gives, whose texts are not checked yet; None if it gives none."""
     return tuple(options.apart(given["penalty"])) if "penalty" in given else None
 
 
-def _values_of_file(file: str, flags: set[str]) -> dict[str, Any]:
-    """What a run's config.json says of it, but for its folder and what the flags say. Raises `UserError`."""
+def _values_of_file(file: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's config.json says of it, but for its folder and what flags give. Raises `UserError`."""
     from gan_jax import workdir  # which takes a Config
 
     record = workdir.read_file(expanded(file))
     if not record.alone:
         raise UserError(f"--config={file} is of a population: `gan_jax.compare` trains those.")
-    if "--preset" in flags:
+    if "preset" in given:
         raise UserError(f"--config={file} and --preset are two whole systems: give one of them.")
-    left_out = {"workdir"} | ({"steps"} if flags & {"--epochs", "--time"} else set())  # which would count
-    if "--penalty" in flags:
+    left_out = {"workdir"} | ({"steps"} if {"epochs", "time"} & given.keys() else set())  # which would count
+    penalties = penalties_of(given)
+    if penalties is not None and set(penalties) != set(record.config.penalty):
         left_out |= OF_PENALTIES.keys()
     return {name: value for name, value in vars(record.config).items() if name not in left_out}
 

@@ -5,6 +5,7 @@ repeated, with as many, however fast the machine is by then.
 """
 
 import dataclasses
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -95,7 +96,7 @@ def steps_within(
     """How many steps of a run take about so long: `dataclasses.replace(config, steps=steps_within(config, "10m"))`.
 
     Measured by steps that are thrown away. That, and compiling, which `fit` then has behind it unless the run is
-    shorter than a chunk, is part of the time. Whole chunks of `log_every` steps, if it is one at least.
+    shorter than a chunk, is part of the time. Whole chunks, mostly of `log_every` steps, if it is one at least.
 
     Args:
       config: the run; its own length does not count.
@@ -165,17 +166,24 @@ def _step_seconds(gan: Gan, run: Callable[[GanState, int], GanState], least: flo
     """Seconds of a step, by chunks that take so many seconds together, and those of compiling."""
     # An accelerator has a program of its own for whole chunks. On a CPU a few steps tell how long more would take.
     length = gan.plan.length
-    # Of lazy penalties they are a whole round, or more.
-    n = length if devices.needs_known_length(jax.devices()[0]) else min(length, gan.parts.penalty_every)
+    every = gan.parts.penalty_every
+    n = length if devices.needs_known_length(jax.devices()[0]) else min(length, every)
     begin = time.perf_counter()
     begun = run(gan.state, n)  # compiles; and what follows begins no epoch, whose order takes a while
     first, started = time.perf_counter() - begin, n
-    while (took := _timed(run, begun, n)) < least / 2 and n < length:
+    rounds = lambda n: every // math.gcd(n, every)  # chunks whose steps are whole rounds of lazy penalties
+    while (took := _timed(_chunks, run, begun, n, rounds(n))) < least / 2 and n < length:
         n = min(length, n * 4)
-    total, steps = took, n
+    total, steps = took, n * rounds(n)
     while total < least:
-        total, steps = total + _timed(run, begun, n), steps + n
+        total, steps = total + _timed(_chunks, run, begun, n, rounds(n)), steps + n * rounds(n)
     return total / steps, max(0.0, first - started * total / steps)
+
+
+def _chunks(run: Callable[[GanState, int], GanState], begun: GanState, steps: int, count: int) -> None:
+    """So many chunks, one after the other."""
+    for _ in range(count):
+        begun = run(begun, steps)
 
 
 def _task_seconds(task: Task, gan: Gan) -> float:

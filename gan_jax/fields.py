@@ -87,7 +87,8 @@ class System:
     )
     augment: tuple[str, ...] = option(
         (),
-        "Transform at random what D sees, real and generated images alike, as in translation,cutout: for few images.",
+        "Transform at random what D sees, real and generated images alike, as in translation,cutout: meant "
+        "for few images, and worse where it was measured.",
         choice("augment", AUGMENTATIONS, _none_hint("augment")),
         many=True,
         commas=True,
@@ -168,7 +169,7 @@ class Optimization:
         "constant",
         "Both learning rates over the run's length: constant, or falling to 0 along half a cosine wave, along a line, "
         "or in the last quarter alone (cooldown). With r3gan they fall to 1/4, the penalties' weights to 1/10, and "
-        "1 - beta2 from 10 times its value.",
+        "1 - beta2 from 10 times its value; the paper has --beta2=0.99.",
         choice("schedule", SCHEDULES),
         also=("lr_schedule", "lr_decay", "scheduler"),
     )

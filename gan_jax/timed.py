@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +13,14 @@ from gan_jax import drawing, duration, workdir
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
 from gan_jax.duration import Task, spelled
+from gan_jax.errors import UserError
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.gan import Gan
 from gan_jax.parts import Facts
 from gan_jax.plan import MOST_UPDATES, plan
 from gan_jax.state import to_arrays
+
+CHUNKS = 10_000  # of a long run, of which it is counted how often each task is done
 
 
 class Limit(NamedTuple):
@@ -54,6 +58,12 @@ def settled(
         if record.time == limit.time:
             print(f"{length} steps, as this folder has recorded for --time={limit.time}", flush=True)
             return recorded
+        if config.schedule != "constant":
+            same = f"--steps={length}" if record.time is None else f"--time={record.time}"
+            raise UserError(
+                f"{folder} holds a run of {length} steps ({same}), over which --schedule={config.schedule} lowers the "
+                f"learning rates: another length would be another run; give another --workdir, or {same} to resume it."
+            )
     with tempfile.TemporaryDirectory() as scratch:
         tasks = _tasks(config, facts, evaluator, Path(scratch))
         steps = duration.steps_within(config, limit.time, images, labels, tasks=tasks, began=limit.began)
@@ -75,10 +85,15 @@ def _tasks(config: Config, facts: Facts, evaluator: Evaluator | None, scratch: P
             checkpoints.save(to_arrays(gan.state), 0)
 
     course = plan(dataclasses.replace(config, steps=MOST_UPDATES // config.d_steps), facts.num_images)
-    found = [Task(config.log_every, draw, beside=True), Task(config.checkpoint_every, save, last=True)]
-    if evaluator is not None and config.eval_every:
+    step = chunks = saves = evaluations = 0
+    while chunks < CHUNKS and step < course.total:
+        begin, step = step, course.stop(step)
+        evaluates = course.evaluates(begin, step)
+        chunks, evaluations = chunks + 1, evaluations + evaluates
+        saves += evaluates or course.saves(step)
+    every = lambda count: step / count if count else math.inf
+    found = [Task(every(chunks), draw, beside=True), Task(every(saves), save, last=True)]
+    if evaluator is not None:
         evaluate = lambda gan: evaluator.frechet(gan.sample(evaluator.num, evaluator.seed))
-        # After a chunk in which an epoch to evaluate after has ended: once, however many have.
-        every = max(config.eval_every * course.batches / config.d_steps, course.length)
-        found.append(Task(every, evaluate, last=True))
+        found.append(Task(every(evaluations), evaluate, last=True))
     return found

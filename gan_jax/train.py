@@ -184,7 +184,7 @@ def _start(config: Config, parts: Parts, plan: Plan, num_images: int, checkpoint
     if gan.step > gan.plan.total:
         raise UserError(
             f"the run in this workdir is at step {gan.step}, past the {gan.plan.total} asked for: "
-            "give more --epochs or --steps, or another --workdir."
+            "give more --epochs or --steps, a longer --time, or another --workdir."
         )
     checkpoints.set_aside_after(gan.step)
     return gan

@@ -282,7 +282,8 @@ def test_a_runs_config_is_given_to_every_system_beside_its_own(own: None, tmp_pa
     weighed = gan_jax.Config(preset="r3gan", penalty_weight=0.3)
     workdir.write_config(tmp_path, weighed, facts)
     assert values_of_file(path, set()) == {"penalty_weight": 0.3}
-    assert values_of_file(path, {"penalty"}) == {}
+    assert values_of_file(path, {"penalty"}, ["gp"]) == values_of_file(path, {"penalty"}) == {}
+    assert values_of_file(path, {"penalty"}, ["r2", "r1"]) == {"penalty_weight": 0.3}
     workdir.write_population_config(tmp_path, [run, run], facts)
     with pytest.raises(UserError, match="is of a population"):
         values_of_file(path, set())

@@ -332,6 +332,9 @@ def test_another_penalty_than_a_files_has_its_own_weight(tmp_path: Path) -> None
     file = f"--config={tmp_path}/config.json"
     same = config.from_args([file])
     assert (same.penalty, same.penalty_weight, same.penalty_every) == (("r1", "r2"), 0.5, 4)
+    for flag in ("--penalty=r1,r2", "--penalty=r2,r1"):
+        again = config.from_args([file, flag])
+        assert (again.penalty_weight, again.penalty_every) == (0.5, 4)
     for flags, penalty in (["--penalty"], ()), (["--penalty=gp"], ("gp",)):
         found = config.from_args([file, *flags])
         assert (found.penalty, found.penalty_weight, found.penalty_every) == (penalty, None, 1)

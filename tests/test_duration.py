@@ -57,12 +57,14 @@ def test_other_times_are_refused(given: Any) -> None:
 
 
 class Clock:
-    """A clock on which a step takes `step` seconds, compiling 5, and nothing else any time.
+    """A clock on which a step takes `step` seconds, every fourth `penalty` more, compiling 5, and nothing else any.
 
     Where steps are not `real`, nothing is computed.
     """
 
-    def __init__(self, step: float, monkeypatch: pytest.MonkeyPatch, real: bool = True) -> None:
+    def __init__(
+        self, step: float, monkeypatch: pytest.MonkeyPatch, real: bool = True, penalty: float = 0.0
+    ) -> None:
         self.now, self.step, self.steps, self.first = 1000.0, step, 0, COMPILING
         original = devices.chunk
 
@@ -70,9 +72,10 @@ class Clock:
             run = original(*given)
 
             def slowly(state: Any, data: Any, begin: int, stop: int) -> Any:
-                self.now += self.step * (stop - begin) + self.first
+                penalties = sum(step % 4 == 0 for step in range(begin, stop))
+                self.now += self.step * (stop - begin) + penalty * penalties + self.first
                 self.steps, self.first = self.steps + stop - begin, 0.0
-                return run(state, data, begin, stop) if real else (state, {})
+                return run(state, data, begin, stop) if real else (state.replace(step=stop), {})
 
             return slowly
 
@@ -104,6 +107,18 @@ def test_all_is_done_in_the_time(
     assert 0.97 * (120 - 0.3) - 5 * cost < gone * 0.97 + steps * cost <= 120 - 0.3
 
 
+@pytest.mark.parametrize("log_every", [1, 2, 3, 10])
+def test_steps_with_lazy_penalties_are_timed_as_often_as_the_run_has_them(
+    small: Small, monkeypatch: pytest.MonkeyPatch, log_every: int
+) -> None:
+    clock = Clock(0.01, monkeypatch, real=False, penalty=1.0)
+    clock.first = 0.0
+    config = small(log_every=log_every, batch_size=8, penalty=("r1",), penalty_every=4)
+    steps = steps_within(config, "20m", IMAGES)
+    left = 1200 - (clock.now - 1000)
+    assert 0.97 * left - 10 * 0.26 < steps * 0.26 <= 0.97 * left
+
+
 def test_a_run_without_a_whole_chunk_compiles_again(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(1.0, monkeypatch, real=False)
     steps = steps_within(small(log_every=500, batch_size=8), "1m", IMAGES)
@@ -119,6 +134,24 @@ def test_a_run_evaluates_once_a_chunk_at_most(small: Small, tmp_path: Path) -> N
     course = plan(dataclasses.replace(config, steps=400), len(IMAGES))
     evaluated = sum(course.evaluates(begin, begin + 20) for begin in range(0, 400, 20))
     assert 400 / evaluation.every == evaluated == 20
+
+
+@pytest.mark.parametrize(
+    ("cadences", "drawn", "saved"),
+    [
+        ({"log_every": 100, "checkpoint_every": 1000}, 100, 1000),
+        ({"log_every": 5000, "checkpoint_every": 4000, "keep_every": 100}, 100, 100),
+        ({"log_every": 400, "checkpoint_every": 300}, 200, 300),  # at 300, 400, 600, 800, 900, 1200
+        ({"log_every": 20, "checkpoint_every": 1000, "eval_every": 8}, 20, 40),  # each epoch has five batches
+    ],
+)
+def test_each_chunk_is_drawn_and_each_checkpoint_counted(
+    small: Small, tmp_path: Path, cadences: dict[str, int], drawn: int, saved: int
+) -> None:
+    config = small(batch_size=8, **cadences)
+    judge: Any = SimpleNamespace() if config.eval_every else None
+    drawing, saving, *_ = timed._tasks(config, facts_of(IMAGES, None, conditional=False), judge, tmp_path)
+    assert (drawing.every, saving.every) == (pytest.approx(drawn, rel=0.01), pytest.approx(saved, rel=0.01))
 
 
 def test_what_was_measured_is_what_fit_then_runs(
@@ -187,10 +220,15 @@ def test_a_run_has_its_steps_recorded_and_goes_on_with_them(
     for name, array in to_arrays(gan_jax.load(folder).state).items():
         np.testing.assert_array_equal(array, arrays[name], err_msg=name)
 
-    clock.step, before = 0.1, (folder / "config.json").read_bytes()
+    clock.step, before, measured = 0.1, (folder / "config.json").read_bytes(), clock.steps
     longer = in_process("train", *FLAGS, "--time=20s", f"--workdir={folder}")
     assert longer.returncode == 2
-    assert "over which --schedule=linear lowers the learning rates" in longer.stderr
+    assert (
+        f"holds a run of {config['steps']} steps (--time=8s), over which --schedule=linear lowers"
+        in longer.stderr
+    )
+    assert "give another --workdir, or --time=8s to resume it" in longer.stderr
+    assert clock.steps == measured
     assert (folder / "config.json").read_bytes() == before
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from gan_jax import options, workdir
@@ -162,18 +162,20 @@ def _check_varied(varied: Set[str], given: Mapping[str, Any], base: Mapping[str,
         )
 
 
-def values_of_file(file: str, named: Set[str]) -> dict[str, Any]:
+def values_of_file(file: str, named: Set[str], penalties: Sequence[str] | None = None) -> dict[str, Any]:
     """What a run's config.json sets beside its preset or loss, but for its folder and what is given beside the file.
 
-    named: the options that flags give or that are varied; a length there replaces the file's. Raises `UserError` for
-    a file that cannot be read, or is of a population.
+    named: the options that flags give or that are varied; a length there replaces the file's. penalties: those that a
+    flag gives, if one does: with others than the file's go other weights. Raises `UserError` for a file that cannot be
+    read, or is of a population.
     """
     record = workdir.read_file(expanded(file))
     if not record.alone:
         raise UserError(f"--config={file} is of a population: give the config.json of a single run.")
     own = own_values(record.config)
     left_out = {"workdir", "preset", "loss", *UNUSED, *named, *(LENGTHS if named & LENGTHS else ())}
-    left_out |= OF_PENALTIES.keys() if "penalty" in named else set()
+    if "penalty" in named and (penalties is None or set(penalties) != set(record.config.penalty)):
+        left_out |= OF_PENALTIES.keys()
     return {
         name: value
         for name, value in vars(record.config).items()
