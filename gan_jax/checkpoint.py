@@ -22,7 +22,7 @@ from orbax.checkpoint import v1 as ocp
 
 from gan_jax.errors import UserError
 from gan_jax.quiet import brief, quiet, quietly
-from gan_jax.storage import Damaged, content_of, sha256_of_arrays
+from gan_jax.storage import Damaged, content_of, not_finite, sha256_of_arrays
 
 KEPT = 3
 UNFINISHED = ".orbax-checkpoint-tmp"  # how Orbax names what it has yet to write
@@ -99,9 +99,8 @@ class Checkpoints:
 
         Raises NonFiniteState for what cannot be trained on, `UserError` if it, or the one before, cannot be written.
         """
-        for name, array in arrays.items():
-            if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-                raise NonFiniteState(name)
+        if name := not_finite(arrays):
+            raise NonFiniteState(name)
         self.wait()  # so that the score of the one before can be read
         score = None if score is None else float(score)  # an integer or a NumPy number too
         self._kept_as_best = self._find_best({step: score})

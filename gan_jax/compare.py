@@ -33,6 +33,7 @@ from gan_jax.population_run import check_same, train_population
 from gan_jax.step_memory import check_members_fit
 from gan_jax.storage import content_of, expanded
 from gan_jax.training import images_of
+from gan_jax.workdir import placed
 
 DESCRIPTION = """Compare systems over seeds. Rerun the same command to go on.
 The options of gan_jax.train are for all systems. Leave out --preset and --loss, which --systems names, --eval_every and
@@ -50,6 +51,8 @@ def compare(options_: Options) -> Path:
     first = next(iter(systems.values()))[0]
     own = options_.workdir
     folder = expanded(_default_folder(options_, first) if own is None else own)
+    systems = {label: [placed(config, folder) for config in configs] for label, configs in systems.items()}
+    first = next(iter(systems.values()))[0]
     with _cluster(options_.ray) as elsewhere:
         images, labels = images_of(first)
         conditional = any(configs[0].conditional for configs in systems.values())

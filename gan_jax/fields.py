@@ -4,11 +4,13 @@
 """
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
 from gan_jax import options
 from gan_jax.augmentations import AUGMENTATIONS
+from gan_jax.data import DATASETS
 from gan_jax.models import MODELS
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
@@ -18,6 +20,15 @@ from gan_jax.penalties import PENALTIES
 PRESETS: dict[str, Any] = {}  # the systems, by name; `config` fills it, whose Configs they are
 Z_DISTRIBUTIONS = ("normal", "uniform")
 DTYPES = ("float32", "bfloat16")
+
+
+def _dataset(value: Any) -> str:
+    """A path whose text is the name of a registered data set stays a path."""
+    text = options.TEXT.convert(value)
+    return os.path.join(os.curdir, text) if isinstance(value, os.PathLike) and text in DATASETS else text
+
+
+DATASET = options.TEXT._replace(convert=_dataset)
 
 
 def _loss_hint(name: str) -> str | None:
@@ -218,7 +229,7 @@ class Run:
         "mnist",
         "The images: mnist or stacked_mnist (they come with the package), fashion_mnist, kmnist or cifar10, a "
         "FILE.npz, or a FOLDER of PNG and JPEG files. Or points in the plane, for --model=toy: ring8 or grid25.",
-        options.TEXT,
+        DATASET,
         role="free",  # the images themselves are compared
         also=("data",),
     )

@@ -16,7 +16,7 @@ from PIL import Image
 from gan_jax import data, drawing, generate, paths, pictures
 from gan_jax.config import Config
 from gan_jax.errors import Diverged, UserError
-from gan_jax.options import COUNT, SEED, converted
+from gan_jax.options import COUNT, SCALE, SEED, converted
 from gan_jax.parts import Parts
 from gan_jax.plan import Plan
 from gan_jax.state import GanState
@@ -231,6 +231,9 @@ class Gan:
         By default that of the run itself: 64 images, or 8 of each class, of the run's own seed. Of a GAN of points it
         is the plane, with D's score behind 512 points; see `plane.picture`. scale: a pixel's width and height.
         """
+        converted("scale", scale, SCALE)
+        if columns is not None:
+            converted("columns", columns, COUNT)
         drawn = drawing.sketch(self, num, seed, label, truncation)
         return pictures.enlarged(drawing.painting(self, drawn, columns)(), scale)
 

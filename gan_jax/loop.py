@@ -26,6 +26,7 @@ class Loop:
         # A chunk and its picture, whose numbers have yet to be read while the device runs the next.
         self._unread: tuple[Gan, drawing.Sketch] | None = None
         self._clock = time.perf_counter()
+        self.saved: int | None = None  # the step of the last checkpoint
 
     def take(self, gan: Gan) -> None:
         """A chunk that the device has just begun."""
@@ -80,6 +81,7 @@ class Loop:
             self._checkpoints.save(to_arrays(gan.state), gan.step, score, self._log.rows)
         except NonFiniteState as error:
             raise Diverged(f"step {gan.step}: {error} is not finite") from error
+        self.saved = gan.step
 
     def _evaluate(self, gan: Gan) -> dict[str, float]:
         """The Fréchet distance by its full name, of the samples that `gan_jax.evaluate --seed=1` draws."""

@@ -96,6 +96,19 @@ def _check_augmentations(parts: "Parts") -> None:
             raise UserError(f"{flag}: it must give images of the shape and type that it takes.")
 
 
+def _unhashable(net: nn.Module) -> str | None:
+    """The first field of the net that cannot be hashed; None if the net can."""
+    try:
+        hash(net)
+    except TypeError:
+        for name in (f.name for f in dataclasses.fields(net) if f.name not in ("name", "parent")):
+            try:
+                hash(getattr(net, name))
+            except TypeError:
+                return name
+    return None
+
+
 def _check_nets(config: Config, parts: "Parts", spec: Spec) -> None:
     """Raises `UserError` for nets of other shapes, or deaf to what is asked of them.
 
@@ -112,6 +125,11 @@ def _check_nets(config: Config, parts: "Parts", spec: Spec) -> None:
         with calling(flag):
             made, variables = jax.eval_shape(net.init_with_output, key, *inputs)
         kind = type(net).__name__
+        if unhashable := _unhashable(net):  # programs are found again by their parts
+            raise UserError(
+                f"{flag}: {kind} must be hashable, and its {unhashable} is not: give tuples and numbers, and make "
+                "arrays in setup()."
+            )
         if getattr(made, "shape", None) != shape:
             found = getattr(made, "shape", type(made).__name__)
             raise UserError(f"{flag}: {kind} must give {list(shape)} for a batch of 2, and gives {found}.")

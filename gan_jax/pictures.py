@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gan_jax.errors import printable
 from gan_jax.storage import content_of
 
 GAP = 2  # pixels between the images of a mosaic
@@ -119,7 +120,9 @@ def plot_losses(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     drawn = panels(rows)
     marker = "." if len(rows) < FEW_ROWS else None
     figure = Figure(figsize=(9, 3 * len(drawn)), layout="constrained")
-    figure.suptitle(textwrap.fill(title, 90, break_on_hyphens=False), fontsize=11)
+    figure.suptitle(
+        textwrap.fill(printable(title), 90, break_on_hyphens=False), fontsize=11, parse_math=False
+    )
     found = figure.subplots(len(drawn), 1, sharex=True)
     for axes, (words, shown) in zip(found, drawn, strict=True):
         columns = {label: [row.get(name, math.nan) for row in rows] for name, label in shown.items()}

@@ -130,6 +130,8 @@ def iterate(
     asked: whether somebody wants it to stop. A chunk of slow steps then ends early, and is dropped: what a member that
     diverges goes back to must not depend on when it was asked.
     """
+    if isinstance(configs, Config):
+        raise UserError("a population is of a list of configs: [config] is one of a single member.")
     configs = tuple(configs)
     _check_alike(configs)
     if images is None:

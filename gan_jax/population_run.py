@@ -80,8 +80,11 @@ def train_population(
                     break
             if population is not None and population.step > saved:
                 save(population)
-        done, total = 0 if population is None else population.step, plan(configs[0], facts.num_images).total
-        if population is None or done < total:
+        if received or population is None:  # also at its end: what would follow is another's turn, or scores
+            done, total = (
+                0 if population is None else population.step,
+                plan(configs[0], facts.num_images).total,
+            )
             raise Stopped(done, total, received[0])
     return population
 
@@ -151,11 +154,12 @@ def check_same(folder: Path, configs: Sequence[Config], facts: Facts) -> None:
 def _claimed(folder: Path, configs: Sequence[Config], facts: Facts) -> Iterator[None]:
     """Hold the folder for this population alone. A new one then has its `config.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(folder / ".lock"):
-            if not (folder / "config.json").exists():
-                workdir.write_population_config(folder, configs, facts)
-            check_same(folder, configs, facts)
-            yield
-    except BlockingIOError as error:
-        raise InUse(f"{folder} is in use: wait, or give another --workdir.") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / ".lock"))
+        except BlockingIOError as error:
+            raise InUse(f"{folder} is in use: wait, or give another --workdir.") from error
+        if not (folder / "config.json").exists():
+            workdir.write_population_config(folder, configs, facts)
+        check_same(folder, configs, facts)
+        yield

@@ -143,6 +143,12 @@ def sha256_of_data(images: np.ndarray, labels: np.ndarray | None) -> str:
     )
 
 
+def not_finite(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """The name of the first of these arrays that has a NaN or an infinite number; None if none has."""
+    lost = lambda array: np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all()
+    return next((name for name, array in arrays.items() if lost(array)), None)
+
+
 class Damaged(Exception):
     """A file's content is not what such a file holds; the message says why, in a few words."""
 

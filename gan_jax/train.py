@@ -13,7 +13,6 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -51,7 +50,7 @@ from gan_jax.processes import Job, Processes
 from gan_jax.report import Report
 from gan_jax.status import Status
 from gan_jax.stopping import FILES, Stopped, signals
-from gan_jax.storage import expanded, replacing
+from gan_jax.storage import replacing
 from gan_jax.training import images_of, iterate, prepare
 
 
@@ -77,7 +76,9 @@ def train(config: Config, team: Job | None = None, limit: timed.Limit | None = N
     after a signal, `Lost` at the end where files of the run are lost that cannot be made again.
     """
     report.check_tensorboard(config.tensorboard)
-    config = _placed(timed.named(config, limit))
+    config = timed.named(config, limit)
+    folder = workdir.path_of(config)
+    config = dataclasses.replace(workdir.placed(config, folder), workdir=str(folder))
     images, labels = images_of(config)
     note = data.held_out_note(config.dataset)
     facts = facts_of(images, labels, conditional=config.conditional)
@@ -139,25 +140,6 @@ def train(config: Config, team: Job | None = None, limit: timed.Limit | None = N
     return folder
 
 
-def _placed(config: Config) -> Config:
-    """The config with absolute paths to its data, which whoever judges the run from another folder needs.
-
-    Raises `UserError` where the run would write its pictures among the images that it reads.
-    """
-    path, folder = data.own_path(config.dataset), workdir.path_of(config)
-    found: dict[str, Any] = {"workdir": str(folder)}
-    if path is not None:
-        path, place = path.resolve(), folder.resolve()
-        if path in (place, *place.parents):
-            raise UserError(
-                f"--workdir={place} lies among the images of --dataset={path}: give one outside of it."
-            )
-        found["dataset"] = str(path)
-    if config.data_dir is not None:
-        found["data_dir"] = str(expanded(config.data_dir).resolve())
-    return dataclasses.replace(config, **found)
-
-
 def _evaluator(config: Config) -> Evaluator:
     """The judge of `--eval_every`. Raises `UserError` at once, not after the first epochs, if it cannot judge."""
     own = {"image_size": config.image_size, "channels": config.channels}
@@ -198,14 +180,14 @@ def _run(
     stops: Callable[[list[int]], bool],
 ) -> Gan:
     """Train to the end; raises Stopped once a signal is received. The last state is saved either way."""
-    gan, saved = start, start
+    gan = start
     for gan in chunks:
         loop.take(gan)
         if stops(received):
             break
     assert gan is not None  # a run has one step at least
     loop.read({})
-    if gan is not saved and not gan.plan.saves(gan.step):
+    if gan is not start and loop.saved != gan.step:  # else it is there, with its score
         loop.save(gan)
     if gan.step < gan.plan.total:
         raise Stopped(gan.step, gan.plan.total, received[0])

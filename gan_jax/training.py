@@ -18,13 +18,14 @@ from gan_jax.bar import bar_of_steps
 from gan_jax.config import Config, differing
 from gan_jax.devices import AXIS, DeviceData, replicate
 from gan_jax.draws import shuffled
-from gan_jax.errors import UserError
+from gan_jax.errors import Diverged, UserError
 from gan_jax.gan import Gan, Log
 from gan_jax.parts import Facts, Parts, build, facts_of
 from gan_jax.pieces import Pieces
 from gan_jax.plan import Plan, plan
 from gan_jax.state import GanState
 from gan_jax.step_memory import check_step_fits
+from gan_jax.storage import not_finite
 
 
 def fit(
@@ -124,9 +125,16 @@ def _chunks(gan: Gan, pieces: Pieces, images: DeviceData, progress: bool) -> Ite
         if before is not None:
             _ = before.metrics
             _show(shown, before)
+            _check_finite(before)
     finally:
         if shown is not None:
             shown.close()
+
+
+def _check_finite(gan: Gan) -> None:
+    """Raises `Diverged` where the run's last step lost a number: no later step's loss would tell."""
+    if name := not_finite(state.to_arrays(gan.state)):
+        raise Diverged(f"step {gan.step}: {name} is not finite")
 
 
 def _show(shown: Any, gan: Gan) -> None:

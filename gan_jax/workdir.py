@@ -5,6 +5,7 @@ the run uses, and `time`, where the number of steps was made of one.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -80,9 +81,28 @@ def path_of(config: Config) -> Path:
         dataset += f"-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}"
     parts = [dataset, f"preset-{config.preset}" if config.preset else config.loss]
     name = "-".join(parts + [worded(name, value) for name, value in differing.items()])
-    if len(name.encode()) > LONGEST_NAME:
-        name = name[: LONGEST_NAME // 4] + "-" + hashlib.sha256(name.encode()).hexdigest()[:16]
+    if len(whole := os.fsencode(name)) > LONGEST_NAME:
+        name = name[: LONGEST_NAME // 4] + "-" + hashlib.sha256(whole).hexdigest()[:16]
     return Path("runs") / name
+
+
+def placed(config: Config, folder: Path) -> Config:
+    """The config with absolute paths to its data, which whoever judges what is in `folder` from another one needs.
+
+    Raises `UserError` where what is written into the folder would be among the images that are read.
+    """
+    path = data.own_path(config.dataset)
+    found: dict[str, Any] = {}
+    if path is not None:
+        path, place = path.resolve(), folder.resolve()
+        if path in (place, *place.parents):
+            raise UserError(
+                f"--workdir={place} lies among the images of --dataset={path}: give one outside of it."
+            )
+        found["dataset"] = str(path)
+    if config.data_dir is not None:
+        found["data_dir"] = str(expanded(config.data_dir).resolve())
+    return dataclasses.replace(config, **found)
 
 
 def worded(name: str, value: Any) -> str:

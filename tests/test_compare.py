@@ -15,14 +15,15 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import gan_jax
 from gan_jax import Config, compare, workdir
 from gan_jax.comparison import results
-from gan_jax.comparison.scoring import Scored
+from gan_jax.comparison.scoring import Scored, scores_of
 from gan_jax.comparison.systems import folder_name, values_of_file
 from gan_jax.errors import UserError
-from gan_jax.evaluation import Evaluator
+from gan_jax.evaluation import FAMILIES, HIGHER, Evaluator, Family, Measured
 from gan_jax.evaluation.named import evaluator_for
 from gan_jax.loading import load_population
 from gan_jax.metrics import manifold
@@ -71,6 +72,68 @@ def test_systems_of_which_none_has_come_to_the_end_are_no_pair(others: list[floa
     refused = lambda name: pytest.fail(f"{name} is no JSON")
     found = json.loads((tmp_path / "results.json").read_text(), parse_constant=refused)
     assert found["differences"][0]["mean"] is None
+
+
+def test_an_infinite_score_is_a_word_in_the_files_and_has_no_deviation(tmp_path: Path) -> None:
+    judge: Any = SimpleNamespace(name=str, floors=dict)
+    scores = [{"class_balance": float("inf"), "recall": 0.5 + i / 10} for i in range(3)]
+    scores[0]["class_balance"] = 0.5
+    configs = tuple(gan_jax.Config(seed=seed) for seed in range(3))
+    entry = Scored(configs, 2000, [-1, -1, -1], scores, [], np.zeros(0))
+    other = dataclasses.replace(entry, scores=[{**found, "recall": float("inf")} for found in scores])
+    results.write(tmp_path, {"hinge": entry, "odd": other}, judge, dataset="own $x^{")
+    refused = lambda name: pytest.fail(f"{name} is no JSON")
+    found = json.loads((tmp_path / "results.json").read_text(), parse_constant=refused)["systems"]["hinge"]
+    assert [member["scores"]["class_balance"] for member in found["members"]] == [0.5, "inf", "inf"]
+    assert (found["spread"]["class_balance"]["mean"], found["spread"]["class_balance"]["sd"]) == ("inf", None)
+    assert "| inf [0.5, inf] |" in (tmp_path / "report.md").read_text()
+
+
+def test_scores_are_taken_of_the_same_judge_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    train, test, others = rng.integers(0, 256, (3, 100, 8, 8, 1), np.uint8)
+    config = Config(model="mlp", penalty=(), ema=0.0, batch_size=16, z_dim=4, steps=1)
+    *_, population = gan_jax.fit_population([config], train)
+
+    def scored(images: np.ndarray, *families: str) -> dict[str, float]:
+        judge = Evaluator(images, train, num=80, families=families, progress=lambda x, title: x)
+        return scores_of(population, judge, tmp_path).scores[0]
+
+    balls = "density and coverage"
+    first = scored(test, balls)
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "scores", lambda *_: pytest.fail("scored again"))
+        assert scored(test, balls) == first
+    assert scored(others, balls) != first
+    for value in (1.0, 2.0):  # a metric that its author changes
+        mine = Family(lambda real, fake, seed, value=value: {"mine": Measured(value, HIGHER)})
+        monkeypatch.setitem(FAMILIES, "mine", mine)
+        assert scored(test, balls, "mine") == {**first, "mine": value}
+    assert scored(test, balls) == first
+
+
+def test_the_folder_is_not_among_the_images(in_process: Command, tmp_path: Path) -> None:
+    for i in range(40):
+        path = tmp_path / "photos" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), i, np.uint8)).save(path)
+    os.chdir(tmp_path / "photos")
+    flags = (
+        "--systems",
+        "hinge",
+        "--dataset=.",
+        "--image_size=8",
+        "--channels=1",
+        *NETS,
+        "--steps=1",
+        "--seeds=1",
+    )
+    refused = in_process("compare", *flags)
+    assert refused.returncode == 2
+    assert re.search(
+        r"--workdir=.*/photos/runs/\S+ lies among the images of --dataset=.*/photos: give", refused.stderr
+    )
+    assert sorted(path.name for path in (tmp_path / "photos").iterdir()) == ["a", "b"]
 
 
 def test_a_comparisons_folder_is_any_path_and_not_none(own: None, tmp_path: Path) -> None:

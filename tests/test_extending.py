@@ -487,6 +487,25 @@ def test_a_part_that_fails_when_it_is_used_gives_one_line_that_says_where(
     assert_refused(done, "error: --plugin=bad.py, line 3: ")
 
 
+@pytest.mark.parametrize("given", ["np.zeros((9, 8, 8, 1), np.uint8)", "None", "(None, [1])", "(1, 2, 3)"])
+def test_a_data_set_that_gives_no_pair_is_one_line(given: str, in_process: Command) -> None:
+    Path("bad.py").write_text(
+        f"import gan_jax, numpy as np\ngan_jax.DATASETS['bad'] = lambda split, data_dir: {given}\n"
+    )
+    done = in_process("train", *QUICK, "--dataset=bad", "--plugin=bad.py", "--workdir=w")
+    assert_refused(
+        done, "--dataset=bad: its function must give a pair (images, labels), where labels may be None"
+    )
+
+
+def test_a_data_set_may_give_lists_as_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.zeros((3, 8, 8, 1), np.uint8)
+    monkeypatch.setitem(gan_jax.DATASETS, "lists", lambda split, data_dir: (images, [0, 1, 0]))
+    found, labels = gan_jax.data.load("lists", "train")
+    assert isinstance(labels, np.ndarray)
+    assert (found is images, labels.tolist()) == (True, [0, 1, 0])
+
+
 def test_our_own_errors_keep_their_traceback(in_process: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.py").write_text(LOSS)
     monkeypatch.setattr(train, "train", lambda config, *others: {}[config])

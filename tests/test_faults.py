@@ -247,6 +247,27 @@ def test_a_folder_whose_name_is_not_utf_8_is_refused_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_odd_name_of_own_images_is_shown_in_pictures_and_kept_in_folders(
+    in_process: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    for name in ("a$^$b", os.fsdecode(b"caf\xe9")):
+        np.savez(tmp_path / f"{name}.npz", images=images)
+        config = Config(dataset=str(tmp_path / f"{name}.npz"))
+        assert name in str(workdir.path_of(config))
+        pictures.plot_losses(
+            [{"step": 1, "d_loss": 1.0, "g_loss": 1.0}], tmp_path / "x.png", f"{name}: a run"
+        )
+    flags = ("--model=mlp", "--penalty", "--ema=0", "--batch_size=16", "--z_dim=4", "--steps=1")
+    done = in_process("train", f"--dataset={tmp_path}/a$^$b.npz", *flags, "--workdir=w")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "w" / "losses.png").stat().st_size > 500
+    # Such a name is no folder of a run.
+    other = in_process("train", f"--dataset={tmp_path}/{os.fsdecode(bytes([99, 97, 102, 233]))}.npz", *flags)
+    assert other.returncode == 2
+    assert "is not UTF-8" in other.stderr
+
+
 def broken_npz(path: Path, entry: str, content: bytes, method: int) -> None:
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr(entry, content)

@@ -216,6 +216,31 @@ def test_a_run_that_diverges_raises_and_says_where(small: Small) -> None:
         list(run)
 
 
+def test_a_run_whose_last_step_loses_a_number_diverges_too(small: Small) -> None:
+    config = small(steps=1, optimizer="rmsprop", beta2=0.9, g_learning_rate=3e38)
+    with pytest.raises(Diverged, match=r"^step 1: \.g_\S+ is not finite$"):
+        list(gan_jax.fit(config, IMAGES))
+
+
+def test_a_picture_that_cannot_be_is_refused(small: Small) -> None:
+    gan = last(small(steps=1))
+    for asked in ({"columns": -2}, {"columns": 0}, {"scale": 0}):
+        [(name, value)] = asked.items()
+        with pytest.raises(UserError, match=f"{name}={value} is not allowed"):
+            gan.grid(4, **asked)
+
+
+def test_a_path_is_no_name_of_a_registered_data_set() -> None:
+    Path("mnist").mkdir()
+    for i in range(4):
+        Image.fromarray(np.full((8, 8), i, np.uint8)).save(f"mnist/{i}.png")
+    config = Config(dataset=Path("mnist"), model="mlp", batch_size=1)
+    assert config.dataset == "./mnist"
+    assert data.load(config.dataset, "train")[0].shape[1:] == (8, 8, 1)
+    assert Config(dataset=Path("photos")).dataset == "photos"
+    assert Config(dataset="mnist").dataset == "mnist"
+
+
 @pytest.mark.parametrize(
     ("fields", "options", "message"),
     [

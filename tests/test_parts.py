@@ -100,6 +100,27 @@ def test_ours_take_notice(model: str) -> None:
     assert build(asking, (32, 32, 3), 7).num_classes == 7
 
 
+class Fourier(nn.Module):
+    """A net with an array among its fields."""
+
+    spec: Spec
+    basis: np.ndarray
+
+    @nn.compact
+    def __call__(self, z, labels=None, *, train=False):
+        height, width, channels = self.spec.image_shape
+        return nn.Dense(height * width * channels)(z @ self.basis).reshape(-1, height, width, channels)
+
+
+def test_a_net_that_cannot_be_hashed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    nets = lambda spec: Networks(Fourier(spec, np.ones((100, 3))), Discriminator(spec))
+    monkeypatch.setitem(MODELS, "own", nets)
+    with pytest.raises(
+        UserError, match=r"--model=own: Fourier must be hashable, and its basis is not: give tuples"
+    ):
+        build(Config(model="own", penalty=()), SHAPE, 10)
+
+
 def test_nets_of_another_shape_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = lambda spec: Networks(
         Generator(dataclasses.replace(spec, image_shape=(4, 4, 1))), Discriminator(spec)

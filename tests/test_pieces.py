@@ -190,6 +190,13 @@ def test_a_population_that_is_stopped_within_a_chunk_drops_it(
                 train_population(tmp_path / "cut", configs, IMAGES, warn=pytest.fail)
     steps = [json.loads(x)["step"] for x in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
     assert steps == [10]
+    # At the end as well: what follows may be another system's turn, hours of it.
+    received: list[int] = []
+    arrives = lambda population: received.append(15) if population.step == 20 else None
+    with monkeypatch.context() as patch:
+        patch.setattr(population_run, "signals", lambda words: contextlib.nullcontext(received))
+        with pytest.raises(Stopped, match="Stopped at step 20 of 20"):
+            train_population(tmp_path / "cut", configs, IMAGES, warn=pytest.fail, show=arrives)
     cut = train_population(tmp_path / "cut", configs, IMAGES, warn=pytest.fail)
     whole = train_population(tmp_path / "whole", configs, IMAGES, warn=pytest.fail)
     assert_same(to_arrays(cut.real_members()), to_arrays(whole.real_members()))

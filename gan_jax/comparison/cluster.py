@@ -119,11 +119,14 @@ def _parts(label: str, configs: Sequence[Config], total: int, folder: Path, size
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    try:
-        with locked(folder / ".lock"):
-            yield
-    except BlockingIOError as error:
-        raise InUse(f"{folder} is in use by another comparison: wait, or give another --workdir.") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / ".lock"))
+        except BlockingIOError as error:
+            raise InUse(
+                f"{folder} is in use by another comparison: wait, or give another --workdir."
+            ) from error
+        yield
 
 
 @contextlib.contextmanager

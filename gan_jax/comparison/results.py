@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from gan_jax import __version__, config
 from gan_jax.comparison.scoring import Scored
 from gan_jax.comparison.spread import Difference, difference, spread, told_apart
+from gan_jax.errors import printable
 from gan_jax.evaluation.named import Judge
 from gan_jax.evaluation.scores import heading
 from gan_jax.storage import replacing, write_atomically
@@ -38,7 +40,7 @@ def write(folder: Path, entries: Mapping[str, Scored], evaluator: Judge, *, data
     pairs = _pairs(entries)
     write_atomically(
         folder / "results.json",
-        json.dumps(_json(entries, pairs, evaluator), indent=2, allow_nan=False) + "\n",
+        json.dumps(_sayable(_json(entries, pairs, evaluator)), indent=2, allow_nan=False) + "\n",
     )
     write_atomically(folder / "results.csv", _csv(entries))
     plot_curves(entries, folder / "curves.png", f"{dataset}: mean over the seeds, and their range")
@@ -58,9 +60,11 @@ def _pairs(entries: Mapping[str, Scored]) -> Pairs:
 
 
 def _difference(a: Scored, b: Scored, metric: str) -> Difference:
-    """Of the values of a metric, over the seeds at which neither diverged."""
+    """Of the values of a metric, over the seeds at which neither diverged, and both are finite."""
     both = [
-        (x[metric], y[metric]) for x, y in zip(a.scores, b.scores, strict=True) if x and y and metric in x
+        (x[metric], y[metric])
+        for x, y in zip(a.scores, b.scores, strict=True)
+        if x and y and metric in x and math.isfinite(x[metric]) and math.isfinite(y[metric])
     ]
     return difference([x for x, _ in both], [y for _, y in both])
 
@@ -91,6 +95,15 @@ def _json(entries: Mapping[str, Scored], pairs: Pairs, evaluator: Judge) -> dict
             for (a, b), (found, sure) in its.items()
         ],
     }
+
+
+def _sayable(value: Any) -> Any:
+    """The same with numbers that are infinite, which JSON cannot say, as strings; as `Score.to_json` has them."""
+    if isinstance(value, dict):
+        return {key: _sayable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_sayable(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _metrics(entry: Scored) -> list[str]:
@@ -212,12 +225,12 @@ def plot_curves(entries: Mapping[str, Scored], path: Path, title: str) -> None:
     columns = min(len(entries), 4)
     rows = -(-len(entries) // columns)
     figure = Figure(figsize=(3.2 * columns + 0.6, 2.6 * rows + 0.8), layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(printable(title), fontsize=11, parse_math=False)
     all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in all_axes[len(entries) :]:
         axes.set_axis_off()
     for axes, (system, entry) in zip(all_axes, entries.items(), strict=False):
-        axes.set_title(system, fontsize=10)
+        axes.set_title(printable(system), fontsize=10, parse_math=False)
         axes.set_xlabel("step", fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)

@@ -9,7 +9,10 @@ RESAMPLES = 20_000
 
 
 class Spread(NamedTuple):
-    """Of a number over n seeds: its mean, standard deviation (n − 1; None for one seed), least and greatest."""
+    """Of a number over n seeds: its mean, standard deviation, least and greatest.
+
+    sd: with n − 1; None for one seed, or where a value is infinite.
+    """
 
     n: int
     mean: float
@@ -23,7 +26,7 @@ def spread(values: Sequence[float]) -> Spread | None:
     if not len(values):
         return None
     x = np.asarray(values, np.float64)
-    sd = float(x.std(ddof=1)) if len(x) > 1 else None
+    sd = float(x.std(ddof=1)) if len(x) > 1 and np.isfinite(x).all() else None
     return Spread(len(x), float(x.mean()), sd, float(x.min()), float(x.max()))
 
 

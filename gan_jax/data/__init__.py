@@ -6,6 +6,8 @@ Those with a name come in the order of their original files, which are downloade
 import os
 from pathlib import Path
 
+import numpy as np
+
 from gan_jax.data import own
 from gan_jax.data.mixtures import MIXTURES, Mixture
 from gan_jax.data.originals import SPLITS
@@ -66,7 +68,14 @@ def load(
             raise UserError(
                 f"--{option}={value} is for own images, a FILE.npz or a FOLDER: leave it out for '{name}'."
             )
-    return DATASETS[str(name)](split, data_dir)
+    found = DATASETS[str(name)](split, data_dir)
+    if not isinstance(found, tuple) or len(found) != 2 or found[0] is None:
+        raise UserError(
+            f"--dataset={name}: its function must give a pair (images, labels), where labels may be None, and gave "
+            f"{type(found).__name__}."
+        )
+    images, labels = found
+    return np.asarray(images), None if labels is None else np.asarray(labels)
 
 
 def dataset_name(name: str | Path) -> str:

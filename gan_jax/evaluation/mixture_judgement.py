@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from gan_jax import __version__, plane
+from gan_jax.errors import printable
 from gan_jax.evaluation import table
 from gan_jax.evaluation.judgement import Judged
 from gan_jax.evaluation.mixtures import MixtureEvaluator
@@ -48,7 +49,7 @@ def _draw(title: str, scores: list[Score], shares: np.ndarray, shown: Image.Imag
     from matplotlib.figure import Figure  # imported here: it takes half a second
 
     figure = Figure(figsize=(10, 5.4), layout="constrained", facecolor="white")
-    figure.suptitle(f"{title}\n{table.protocol(scores[0])}", fontsize=9)
+    figure.suptitle(f"{printable(title)}\n{table.protocol(scores[0])}", fontsize=9, parse_math=False)
     axes: Any = figure.subplot_mosaic([["plane", "scores"], ["plane", "shares"]], width_ratios=[1.15, 1])
     axes["plane"].imshow(np.asarray(shown))
     axes["plane"].set_axis_off()

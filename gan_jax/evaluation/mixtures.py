@@ -7,6 +7,7 @@
 It has what `comparison` asks of an Evaluator.
 """
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +72,16 @@ class MixtureEvaluator:
     def name(self, metric: str) -> str:
         """A metric's full name under this protocol, as in modes_found/ring8-modes/2500."""
         return f"{metric}/{self.network.name}/{self.num}"
+
+    @property
+    def digest(self) -> str:
+        """Of all on which a score depends besides the samples: the mixture, which the name and the network say."""
+        return hashlib.sha256(f"{self.name('scores')} {self.network.sha256}".encode()).hexdigest()
+
+    @property
+    def families(self) -> dict[str, int]:
+        """All of its metrics are one family."""
+        return {"modes": 1}
 
     def floors(self) -> dict[str, float]:
         """Every metric of real points in place of samples."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax import pictures
+from gan_jax.errors import printable
 from gan_jax.evaluation import table
 from gan_jax.evaluation.scores import Score
 
@@ -58,13 +59,13 @@ def save(page: Page, path: Path) -> None:
     # Imported here: it takes half a second, which no other use of this package should wait for.
     from matplotlib.figure import Figure
 
-    title = textwrap.fill(page.title, TITLE_WIDTH, break_on_hyphens=False)
+    title = textwrap.fill(printable(page.title), TITLE_WIDTH, break_on_hyphens=False)
     heights = [max(0.7 + 0.23 * len(page.scores), 3.2), 3.6] + (
         [4.2] if page.interpolations is not None else []
     )
     height = sum(heights) + 0.5 + 0.2 * len(title.splitlines())
     figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title, fontsize=12, parse_math=False)
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
     parts[0].suptitle(page.protocol, fontsize=8)
     _draw_numbers(parts[0], page)

@@ -138,6 +138,11 @@ class Evaluator:
         of = f"{self.name('scores')} {self.network.sha256} {sha256_of_arrays({'test': self.test_images})}"
         return hashlib.sha256(of.encode()).hexdigest()
 
+    @property
+    def families(self) -> dict[str, int | None]:
+        """The families of metrics that are computed, each with its version."""
+        return {family: FAMILIES[family].version for family in self._families}
+
     def see(self, images: np.ndarray, title: str = "samples") -> Seen:
         """What the network makes of images uint8 [n, H, W, C]."""
         progress = lambda batches: self._progress(batches, f"features of {title}")
