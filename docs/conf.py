@@ -29,6 +29,7 @@ include_patterns = [
     "docs/*.md",
     "notebooks/*.ipynb",
     "experiments/README.md",
+    "experiments/searches.md",
     "experiments/results/**.md",
     "CHANGELOG.md",
 ]

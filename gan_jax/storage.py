@@ -8,7 +8,9 @@ import io
 import lzma
 import math
 import os
+import shutil
 import stat
+import tempfile
 import tokenize
 import zipfile
 import zlib
@@ -58,6 +60,19 @@ def replacing(path: Path) -> Iterator[Path]:
         _UNFINISHED.discard(new)
 
 
+@contextlib.contextmanager
+def scratch(beside: Path | None = None) -> Iterator[Path]:
+    """An empty folder that is gone afterwards: hidden beside a path whose place it may take, or a temporary one."""
+    prefix, place = (None, None) if beside is None else (f".{beside.name}.", beside.parent)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=place) as name:
+        folder = Path(name)
+        _UNFINISHED.add(folder)
+        try:
+            yield folder
+        finally:
+            _UNFINISHED.discard(folder)
+
+
 _UNFINISHED: set[Path] = set()  # what this process is writing
 
 
@@ -65,7 +80,7 @@ def remove_unfinished() -> None:
     """Remove what this process is writing, before it ends."""
     for path in list(_UNFINISHED):
         with contextlib.suppress(OSError):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -9,7 +9,6 @@ printed.
 import dataclasses
 import json
 import shlex
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from gan_jax.loading import check_member, load
 from gan_jax.options import PATH, REQUIRED, check, option
 from gan_jax.population_run import rows_of_member
 from gan_jax.state import to_arrays
-from gan_jax.storage import expanded
+from gan_jax.storage import expanded, scratch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,8 +59,8 @@ def take_out(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         # It gets its name last: a crash leaves a whole run or none.
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-            new = Path(temporary) / "run"
+        with scratch(beside=out) as hidden:
+            new = hidden / "run"
             new.mkdir()
             workdir.write_config(new, gan.config, record.facts)
             (new / "metrics.jsonl").write_text(_log(folder, gan, member))

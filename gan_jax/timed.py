@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import math
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from gan_jax.gan import Gan
 from gan_jax.parts import Facts
 from gan_jax.plan import MOST_UPDATES, plan
 from gan_jax.state import to_arrays
+from gan_jax.storage import scratch
 
 CHUNKS = 10_000  # of a long run, of which it is counted how often each task is done
 
@@ -64,8 +64,8 @@ def settled(
                 f"{folder} holds a run of {length} steps ({same}), over which --schedule={config.schedule} lowers the "
                 f"learning rates: another length would be another run; give another --workdir, or {same} to resume it."
             )
-    with tempfile.TemporaryDirectory() as scratch:
-        tasks = _tasks(config, facts, evaluator, Path(scratch))
+    with scratch() as empty:
+        tasks = _tasks(config, facts, evaluator, empty)
         steps = duration.steps_within(config, limit.time, images, labels, tasks=tasks, began=limit.began)
     print(
         f"{steps} steps in about {spelled(limit.time)}, by the speed of a few that are thrown away",
@@ -74,14 +74,14 @@ def settled(
     return dataclasses.replace(config, steps=steps)
 
 
-def _tasks(config: Config, facts: Facts, evaluator: Evaluator | None, scratch: Path) -> list[Task]:
+def _tasks(config: Config, facts: Facts, evaluator: Evaluator | None, folder: Path) -> list[Task]:
     """What `train` does with chunks: it draws, saves and evaluates them."""
 
     def draw(gan: Gan) -> None:
         drawing.painting(gan, drawing.sketch(gan))().save(io.BytesIO(), "PNG")
 
     def save(gan: Gan) -> None:
-        with Checkpoints(scratch, write=True) as checkpoints:
+        with Checkpoints(folder, write=True) as checkpoints:
             checkpoints.save(to_arrays(gan.state), 0)
 
     course = plan(dataclasses.replace(config, steps=MOST_UPDATES // config.d_steps), facts.num_images)

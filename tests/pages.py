@@ -15,7 +15,11 @@ README, CHINESE, EXPERIMENTS = (
     ROOT / "README.zh-CN.md",
     ROOT / "experiments" / "README.md",
 )
-PAGES = (README, CHINESE, *sorted((ROOT / "docs").glob("*.md")), EXPERIMENTS)
+PAGES = (
+    README,
+    CHINESE,
+    *(page for part in ("docs", "experiments") for page in sorted((ROOT / part).glob("*.md"))),
+)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 Words = tuple[str, ...]  # a command line, as a shell splits it

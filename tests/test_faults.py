@@ -22,7 +22,16 @@ from gan_jax.errors import UserError
 from gan_jax.loading import load
 from gan_jax.parts import Facts
 from gan_jax.report import read_rows, warn
-from gan_jax.storage import Damaged, locked, npz_headers, opened, read_npz
+from gan_jax.storage import (
+    Damaged,
+    locked,
+    npz_headers,
+    opened,
+    read_npz,
+    remove_unfinished,
+    replacing,
+    scratch,
+)
 
 RUN = (
     "--model=mlp",
@@ -133,6 +142,17 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
     for name in ("pipe", "zero"):
         with pytest.raises(OSError, match="no regular file"):
             opened(tmp_path / name)
+
+
+def test_what_is_unfinished_goes_when_a_signal_ends_the_process(tmp_path: Path) -> None:
+    with scratch(beside=tmp_path / "run") as hidden, replacing(hidden / "x") as new:
+        new.write_text("half")
+        assert hidden.name.startswith(".run.")
+        (hidden / "y").mkdir()
+        remove_unfinished()
+        assert not list(tmp_path.iterdir())
+        hidden.mkdir()  # which the end of a process does not wait for
+        new.write_text("half")
 
 
 def test_a_lock_that_is_a_pipe_is_not_waited_for_and_one_that_is_a_link_harms_nothing(tmp_path: Path) -> None:
