@@ -199,10 +199,11 @@ def _judged(subject: Subject, judges: list[Judge]) -> Judged:
 
 def _write(target: Path, judged: Judged) -> None:
     """Both files, each the old or the new one, also after a crash."""
+    # First: if a metric of someone's own is no JSON, neither is written.
+    text = json.dumps(judged.report, indent=2, allow_nan=False) + "\n"
     try:
         with replacing(target.with_name(target.name + ".png")) as drawing:
             judged.draw(drawing)
-        text = json.dumps(judged.report, indent=2, allow_nan=False) + "\n"
         write_atomically(target.with_name(target.name + ".json"), text)
     except OSError as error:
         raise UserError(f"{target}.json cannot be written ({error.strerror}).") from error

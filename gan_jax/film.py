@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -23,6 +24,7 @@ from gan_jax.options import FLAG, PATH, REQUIRED, SCALE, check, option, real
 from gan_jax.storage import expanded, target
 
 NAME = "film.gif"  # in the run's folder
+GRID = re.compile(r"sample_\d+_\d+\.png")  # the name of a run's grid, with its epoch and batch
 FRAMES_PER_SECOND = 20  # at most; players show no more of a GIF
 SLOWEST = 500  # milliseconds of a frame, where grids are few
 HOLD = 2000  # milliseconds that the last one stays longer
@@ -54,6 +56,14 @@ class Options:
             target(self.out, dict.fromkeys(pictures.FILMS, "a film"))
 
 
+class Film(NamedTuple):
+    """What was written: where, how many frames, and their width and height."""
+
+    path: Path
+    frames: int
+    size: tuple[int, int]
+
+
 def film(
     folder: str | Path,
     out: str | Path | None = None,
@@ -62,11 +72,11 @@ def film(
     seconds: float = 10.0,
     captions: bool = True,
     warn: Callable[[str], object] = warnings.warn,
-) -> Path:
-    """Write the film of a run's folder, and return its path.
+) -> Film:
+    """Write the film of a run's folder.
 
-    Damaged grids are left out, of which `warn` is told. Raises `UserError` if there is no run, or no grid, or if `out`
-    cannot be written.
+    Damaged grids are left out, of which `warn` is told. Raises `UserError` if there is no run, or no grid, if `out`
+    cannot be written, or if frames of that `scale` are too large for it.
     """
     options = Options(
         workdir=str(folder),
@@ -78,13 +88,13 @@ def film(
     folder = expanded(options.workdir)
     path = folder / NAME if options.out is None else expanded(options.out)
     grids = chosen(grids_of(folder, warn), max(1, round(options.seconds * FRAMES_PER_SECOND)))
-    frames = _frames(folder, grids, options)
+    frames = _frames(folder, grids, options, path.suffix)
     each = min(SLOWEST, max(10, 10 * int(100 * options.seconds / len(frames))))
     try:
         report.save_film(path, frames, [each] * (len(frames) - 1) + [each + HOLD])
     except OSError as error:
         raise UserError(f"--out={path} cannot be written ({error.strerror}).") from error
-    return path
+    return Film(path, len(frames), frames[0].size)
 
 
 def grids_of(folder: Path, warn: Callable[[str], object]) -> list[Path]:
@@ -93,7 +103,8 @@ def grids_of(folder: Path, warn: Callable[[str], object]) -> list[Path]:
         raise UserError(
             f"{folder} holds a population, which draws no grids: python -m gan_jax.film is for single runs."
         )
-    found = sorted((folder / "samples").glob("sample_*.png"), key=_place)
+    named = (path for path in (folder / "samples").glob("sample_*.png") if GRID.fullmatch(path.name))
+    found = sorted(named, key=_place)
     grids = [path for path in found if pictures.whole(path)]
     if lost := len(found) - len(grids):
         warn(f"damaged grids in {folder / 'samples'}, left out: {lost}")
@@ -132,10 +143,13 @@ def title(config: Config) -> str:
     return f"{config.preset or config.loss} on {data.dataset_name(config.dataset)}"
 
 
-def _frames(folder: Path, grids: Sequence[Path], options: Options) -> list[Image.Image]:
+def _frames(folder: Path, grids: Sequence[Path], options: Options, ending: str) -> list[Image.Image]:
+    """The pictures of a film with this ending. Raises `UserError` for some that it cannot hold."""
     steps, of = steps_of(folder), title(workdir.read(folder).config)
     last = _opened(grids[-1])
-    scale = options.scale or pictures.slide_scale(last)
+    scale = options.scale or pictures.slide_scale(last.size)
+    width, height = (scale * side for side in last.size)
+    pictures.check_film(ending, (width, height + _heights(width)[1] * options.captions), "--scale")
     frames = []
     for i, path in enumerate(grids):
         picture = _opened(path)
@@ -156,10 +170,16 @@ def _opened(path: Path) -> Image.Image:
         raise UserError(f"{path} cannot be read: it is no picture of a run.") from error
 
 
+def _heights(width: int) -> tuple[int, int]:
+    """Pixels of a caption's letters, and of all that is below a picture of this width."""
+    size = max(10, width // 28)
+    return size, 2 * size + size // 4
+
+
 def _captioned(picture: Image.Image, words: str, of: str, share: float) -> Image.Image:
     """The picture above a line that says how far the film is, the words, and what it is `of` if there is room."""
-    size = max(10, picture.width // 28)
-    frame = Image.new(picture.mode, (picture.width, picture.height + 2 * size + size // 4))
+    size, below = _heights(picture.width)
+    frame = Image.new(picture.mode, (picture.width, picture.height + below))
     frame.paste(picture)
     draw = ImageDraw.Draw(frame)
     grey = lambda level: level if picture.mode == "L" else (level,) * 3
@@ -177,7 +197,7 @@ def _captioned(picture: Image.Image, words: str, of: str, share: float) -> Image
 def main(args: Sequence[str]) -> None:
     """The command."""
     options = cli.parse(Options, args, prog="python -m gan_jax.film", description=__doc__ or "")
-    path = film(
+    path, frames, size = film(
         options.workdir,
         options.out,
         scale=options.scale,
@@ -185,8 +205,6 @@ def main(args: Sequence[str]) -> None:
         captions=options.captions,
         warn=report.warn,
     )
-    with Image.open(path) as made:
-        size, frames = made.size, getattr(made, "n_frames", 1)
     print(f"{path}: {frames} frames of {size[0]} × {size[1]}, {path.stat().st_size / 1e6:.1f} MB")
 
 

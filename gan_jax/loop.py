@@ -9,6 +9,7 @@ from gan_jax.bar import bar
 from gan_jax.checkpoint import Checkpoints, NonFiniteState
 from gan_jax.errors import Diverged
 from gan_jax.evaluation.protocol import Evaluator
+from gan_jax.evaluation.samples import samples_like
 from gan_jax.gan import Gan
 from gan_jax.report import LogRow, Report
 from gan_jax.state import to_arrays
@@ -86,10 +87,11 @@ class Loop:
     def _evaluate(self, gan: Gan) -> dict[str, float]:
         """The Fréchet distance by its full name, of the samples that `gan_jax.evaluate --seed=1` draws."""
         assert self._evaluator is not None
+        judge = self._evaluator
         jax.block_until_ready(gan.state.step)  # so that the steps' time does not count as the evaluation's
         begin = time.perf_counter()
         progress = lambda starts: bar(starts, "samples to evaluate")
-        images = gan.sample(self._evaluator.num, self._evaluator.seed, progress=progress)
-        score = {self._evaluator.name("frechet_distance"): self._evaluator.frechet(images)}
+        images = samples_like(gan, judge.num, judge.seed, judge.train_labels, progress)
+        score = {judge.name("frechet_distance"): judge.frechet(images)}
         self._clock += time.perf_counter() - begin
         return score

@@ -10,13 +10,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gan_jax.errors import printable
+from gan_jax.errors import UserError, printable
 from gan_jax.storage import content_of
 
 GAP = 2  # pixels between the images of a mosaic
 SLIDE = 720  # pixels of a picture on a slide
 SCORES, NORMS = "D's mean score (½: cannot tell)", "norm of the gradient"  # titles of curves
 FEW_ROWS = 30  # of a log, whose points are marked: one alone makes no line
+
+
+def mosaic_size(rows: int, columns: int, height: int, width: int, gap: int = GAP) -> tuple[int, int]:
+    """Width and height of a mosaic of images H × W."""
+    return columns * (width + gap) + gap, rows * (height + gap) + gap
 
 
 def mosaic(images: np.ndarray, columns: int | None = None, gap: int = GAP) -> np.ndarray:
@@ -27,7 +32,8 @@ def mosaic(images: np.ndarray, columns: int | None = None, gap: int = GAP) -> np
     num, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(num))
     rows = -(-num // columns)
-    picture = np.zeros((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), np.uint8)
+    across, down = mosaic_size(rows, columns, height, width, gap)
+    picture = np.zeros((down, across, channels), np.uint8)
     for i, image in enumerate(images):
         top, left = (gap + i // columns * (height + gap), gap + i % columns * (width + gap))
         picture[top : top + height, left : left + width] = image
@@ -47,13 +53,27 @@ def enlarged(picture: Image.Image, scale: int) -> Image.Image:
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 
-def slide_scale(picture: Image.Image) -> int:
-    """The scale by which a picture comes nearest to the pixels that a slide has for it."""
-    return max(1, round(SLIDE / max(picture.size)))
+def slide_scale(size: tuple[int, int]) -> int:
+    """The scale by which a picture of this width and height comes nearest to the pixels that a slide has for it."""
+    return max(1, round(SLIDE / max(size)))
 
 
 GREYS = 32  # of a GIF: no eye tells them from 256, which take twice the bytes
 FILMS = {".gif": "GIF", ".webp": "WEBP"}  # ending -> Pillow's name for what it stands for
+# Ending -> a frame's pixels at most: on a side, as the format has it, and in all. Pillow, which compares the frames of
+# a GIF, takes larger ones for decompression bombs.
+MOST_PIXELS = {".gif": (2**16 - 1, 178_956_970), ".webp": (2**14 - 1, (2**14 - 1) ** 2)}
+
+
+def check_film(ending: str, size: tuple[int, int], lower: str) -> None:
+    """Raises `UserError` for frames of a width and height that no such film has; it says what to `lower`."""
+    (width, height), (longest, most) = size, MOST_PIXELS[ending]
+    if max(size) <= longest and width * height <= most:
+        return
+    bound = f"{longest:,} pixels on a side" if max(size) > longest else f"{most:,} pixels"
+    raise UserError(
+        f"a {ending} has at most {bound}, and these frames have {width:,} × {height:,}: lower {lower}."
+    )
 
 
 def write_film(path: Path, kind: str, frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> None:

@@ -62,6 +62,13 @@ def registries() -> dict[str, dict[str, Any]]:
     }
 
 
+def _open_to_plugins() -> dict[str, dict[str, Any]]:
+    """All that a plugin may enter something in: the registries, and the metrics."""
+    from gan_jax.evaluation.scores import FAMILIES  # late: a command without plugins need not wait for it
+
+    return {**registries(), "FAMILIES": FAMILIES}
+
+
 def load_plugin(path: str | Path) -> None:
     """Import the file, once for each content. An edited file takes the place of what it was before.
 
@@ -77,7 +84,7 @@ def load_plugin(path: str | Path) -> None:
         raise UserError(f"--plugin={path} cannot be read ({error.strerror}).") from error
     if sha256 in {loaded.sha256 for loaded in LOADED.values()}:
         return
-    found = registries()
+    found = _open_to_plugins()
     at_first = _copies(found)
     if str(file) in LOADED:
         _undo(LOADED[str(file)], found)

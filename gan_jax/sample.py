@@ -123,9 +123,12 @@ def _interpolated(options: Options, gan: Gan, seed: int, out: Path) -> str:
 
 def _walking(options: Options, gan: Gan, seed: int, out: Path) -> str:
     rows, columns = options.grid or WALKERS
+    height, width, _ = gan.parts.image_shape
+    size = pictures.mosaic_size(rows, columns, height, width)
+    scale = options.scale or pictures.slide_scale(size)
+    pictures.check_film(out.suffix, (scale * size[0], scale * size[1]), "--scale or --grid")
     frames = gan.walk(rows * columns, seed=seed, label=options.label, truncation=options.truncation)
     pictured = [pictures.grid(frame, columns) for frame in frames]
-    scale = options.scale or pictures.slide_scale(pictured[0])
     report.save_film(out, [pictures.enlarged(x, scale) for x in pictured], [FRAME] * len(frames))
     return f"a walk of {rows * columns} samples"
 

@@ -61,7 +61,8 @@ def member_bytes(config: Config, parts: Parts, course: Plan, num_images: int) ->
 
 def step_bytes(parts: Parts, batch: int) -> int:
     """About the bytes of a step: of all that the layers put out and its gradients, of the weights and their moments."""
-    z, images = jax.eval_shape(lambda: parts.g_inputs(batch)), jax.eval_shape(lambda: parts.d_inputs(batch))
+    packs = max(1, batch // parts.pack)
+    z, images = jax.eval_shape(lambda: parts.g_inputs(batch)), jax.eval_shape(lambda: parts.d_inputs(packs))
     g_weights, g_outputs = _sizes(parts.generator, *z)
     d_weights, d_outputs = _sizes(parts.discriminator, *images)
     inputs = sum(_size(x) for x in (z[0], images[0]))

@@ -14,6 +14,7 @@ from gan_jax.config import Config
 from gan_jax.duration import Task, spelled
 from gan_jax.errors import UserError
 from gan_jax.evaluation.protocol import Evaluator
+from gan_jax.evaluation.samples import samples_like
 from gan_jax.gan import Gan
 from gan_jax.parts import Facts
 from gan_jax.plan import MOST_UPDATES, plan
@@ -94,6 +95,9 @@ def _tasks(config: Config, facts: Facts, evaluator: Evaluator | None, folder: Pa
     every = lambda count: step / count if count else math.inf
     found = [Task(every(chunks), draw, beside=True), Task(every(saves), save, last=True)]
     if evaluator is not None:
-        evaluate = lambda gan: evaluator.frechet(gan.sample(evaluator.num, evaluator.seed))
+
+        def evaluate(gan: Gan) -> None:
+            evaluator.frechet(samples_like(gan, evaluator.num, evaluator.seed, evaluator.train_labels))
+
         found.append(Task(every(evaluations), evaluate, last=True))
     return found

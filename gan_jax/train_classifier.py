@@ -5,6 +5,7 @@
 
 It goes to the user's cache folder, under the SHA-256 of the train images and labels, by which `evaluate` and
 `train --eval_every` find it. On two cores expect 10 minutes for 60,000 images of 28×28, one or two for a few hundred.
+MNIST, Fashion-MNIST and stacked MNIST are judged by classifiers in the package: others are trained with --out alone.
 Images of the registered sets are augmented as suits them; of others nothing is known, so they are only shifted, unless
 --augment says more.
 
@@ -29,7 +30,7 @@ from gan_jax.data import are_points
 from gan_jax.errors import UserError
 from gan_jax.evaluation.reals import Data, check_arrays, load_reals
 from gan_jax.features.augment import AUGMENTATIONS, OF_DATASET, Augment, shift
-from gan_jax.features.classifier import Classifier, classifier_path, network_of, save_variables
+from gan_jax.features.classifier import Classifier, classifier_path, is_shipped, network_of, save_variables
 from gan_jax.features.network import FeatureNetwork
 from gan_jax.labels import check_without_gaps
 from gan_jax.options import COUNT, OR_OFF, PATH, POSITIVE, SEED, check, choice, option
@@ -163,6 +164,11 @@ def _run(options: Options) -> None:
             f"{reals.name} has no labels to learn from: python -m gan_jax.evaluate judges by a random net."
         )
     check_without_gaps(reals.train_labels)
+    if options.out is None and is_shipped(reals.train_images, reals.train_labels):
+        raise UserError(
+            f"{reals.name} is judged by a classifier in the package, and none from the cache folder would take its "
+            "place: give --out=FILE.npz to keep a network of your own."
+        )
     steps, epochs = _course(len(reals.train_images), options.batch_size, options.epochs)
     path = (
         classifier_path(reals.train_images, reals.train_labels)

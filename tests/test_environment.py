@@ -149,6 +149,9 @@ def test_the_estimate_grows_with_the_batch_and_usual_runs_are_not_looked_at(
     parts = build(Config(model="mlp"), (28, 28, 1), None)
     small, large = step_bytes(parts, 64), step_bytes(parts, 6400)
     assert 64 * 784 * 4 < small < large < 100 * small
+    # Packs are as many bytes, and fewer for D to judge.
+    packed = build(Config(model="mlp", pack=4), (28, 28, 1), None)
+    assert large / 2 < step_bytes(packed, 6400) < large
     monkeypatch.setattr("gan_jax.step_memory.step_bytes", lambda *_: pytest.fail("looked at"))
     check_step_fits(Config(model="mlp"), parts, jax.devices())
 

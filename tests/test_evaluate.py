@@ -34,6 +34,7 @@ from gan_jax.evaluation.named import evaluator_for, evaluator_of
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.evaluation.reals import Reals, Source
 from gan_jax.features import classifier
+from gan_jax.features.random_net import random_network
 from gan_jax.gan import Gan
 from gan_jax.parts import facts_of
 from gan_jax.storage import sha256_of_data
@@ -471,7 +472,7 @@ def test_the_curve_is_the_logs_where_it_has_one(tmp_path: Path, evaluator: Evalu
     run = subjects.JudgedRun(folder, checkpoint=None, given=evaluate.Options(workdir=("run",)))
     curve = run.curve(evaluator, 0.5)
     assert (curve.name, curve.steps) == ("frechet_distance/mnist-classifier/500-test", [0, 10])
-    assert curve.values[0] == evaluator.frechet(run.images(NUM, 0)) == curve.values[1]  # not trained
+    assert curve.values[0] == evaluator.frechet(run.images(evaluator)) == curve.values[1]  # not trained
     row = {"epoch": 1, "d_loss": 1.0, "g_loss": 1.0}
     rows = [row | {"step": 5}, row | {"step": 10, "frechet_distance/x": 7.0}]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"st')
@@ -621,7 +622,7 @@ def test_labels_of_one_split_alone_are_no_error(
     classifier.save_variables(classifier.classifier_path(tiny.train_images, tiny.train_labels), variables)
     for module in (evaluate, train_classifier):
         monkeypatch.setattr(module, "load_reals", lambda source, data_dir: bare)
-    monkeypatch.setattr(subjects.JudgedFile, "labels", lambda self, num: np.arange(num) % 3)
+    monkeypatch.setattr(subjects.JudgedFile, "labels", lambda self, judge: np.arange(judge.num) % 3)
     monkeypatch.setattr(train_classifier, "train_classifier", lambda images, labels, **how: variables)
     evaluate.main([f"--npz={own}"])
     report = read(own.with_name("samples.evaluation.json"))
@@ -644,10 +645,25 @@ def test_fewer_test_images_than_features_cost_the_frechet_distance_alone(
         "warning: no Fréchet distance: with random-filters-0 it takes at least 65 images, and there are 64."
     ]
     report = read(own.with_name("samples.evaluation.json"))
-    assert list(report["left_out"]) == ["Fréchet distance"]
+    assert list(report["left_out"]) == ["Fréchet distance/random-filters-0/64-test"]
     assert "kernel_distance/random-filters-0/64-test" in report["scores"]
     evaluate.main([f"--npz={own}", "--features=random", "--num=65"])
     assert capsys.readouterr().err == ""
+
+
+def test_two_networks_that_lack_images_each_say_so(own: Path, tiny: Reals) -> None:
+    network = random_network(tiny.train_images.shape[1:])
+    judges = [
+        evaluator_of(
+            tiny, num=64, network=network._replace(name=name), families=[scores.FRECHET, "kernel distance"]
+        )
+        for name in ("one", "other")
+    ]
+    subject = subjects.JudgedFile(own, data=Source("mnist"), data_dir=None)
+    subject.read(tiny.train_images.shape[1:], 64)
+    left_out = judgement.judge(subject, judges).report["left_out"]
+    assert list(left_out) == ["Fréchet distance/one/64-test", "Fréchet distance/other/64-test"]
+    assert [why.split()[1] for why in left_out.values()] == ["one", "other"]
 
 
 def test_an_evaluator_of_plain_arrays(tiny: Reals) -> None:
@@ -690,6 +706,24 @@ def test_a_metric_of_ones_own_is_in_the_table(
     evaluate.main([f"--npz={own}", "--features=random"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines if "brightness" in line] == [["brightness", "↑", *["150"] * 3]]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_metric_may_give_numpys_numbers(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = lambda real, fake, seed: {
+        "spread": scores.Measured(fake.features.std(), scores.HIGHER, fake.features.std(), "its own")
+    }
+    monkeypatch.setitem(scores.FAMILIES, "spread", scores.Family(measure))
+    evaluate.main([f"--npz={own}", "--features=random"])
+    found = read(own.with_name("samples.evaluation.json"))["scores"]["spread/random-filters-0/150-test"]
+    assert found["value"] == found["spread"] > 0
+
+
+def test_what_json_cannot_say_leaves_no_picture_behind(tmp_path: Path) -> None:
+    judged = judgement.Judged([], {"value": np.float32(1)}, lambda path: path.touch())
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        evaluate._write(tmp_path / "evaluation", judged)
+    assert not list(tmp_path.iterdir())
 
 
 # The table and the picture

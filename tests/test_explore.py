@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -163,6 +165,19 @@ def test_the_page_is_served_to_this_machine_alone() -> None:
         finally:
             serving.shutdown()
             thread.join()
+
+
+def test_a_browser_that_drops_the_download_leaves_the_terminal_alone(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with server.serving(0, lambda: "x" * 2**24) as serving:  # more than the sockets hold
+        serving.daemon_threads = False  # the answer's, whose end is then waited for
+        with socket.create_connection(("127.0.0.1", serving.server_port), timeout=10) as browser:
+            browser.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            serving.handle_request()
+            assert browser.recv(4) == b"HTTP"
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset at once
+    assert capfd.readouterr().err == ""
 
 
 def test_the_command_says_where_the_page_is(

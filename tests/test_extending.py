@@ -400,6 +400,26 @@ def test_a_plugin_edited_and_loaded_again_takes_the_place_of_the_older_one(
     assert in_process("sample", "--workdir=w", "--out=a.npz", "--plugin=mine.py").returncode == 0
 
 
+def test_a_metric_of_an_edited_plugin_takes_the_place_of_the_older_one(anew: Callable[[], None]) -> None:
+    families = evaluation.FAMILIES
+    before = dict(families)
+    Path("mine.py").write_text(METRIC)
+    gan_jax.load_plugin("mine.py")
+    first = families["brightness"]
+    Path("mine.py").write_text(METRIC.replace('["brightness"]', '["darkness"]') + "raise ValueError\n")
+    with pytest.raises(UserError, match="ValueError"):
+        gan_jax.load_plugin("mine.py")
+    assert families == {**before, "brightness": first}
+    Path("mine.py").write_text(METRIC.replace('["brightness"]', '["classes"]'))
+    gan_jax.load_plugin("mine.py")
+    assert families.keys() == before.keys()
+    assert families["classes"] is not before["classes"]
+    Path("mine.py").write_text(LOSS)
+    gan_jax.load_plugin("mine.py")
+    assert families == before
+    assert "FAMILIES" not in plugins.registries()  # no run is made of them
+
+
 @pytest.mark.parametrize("plugins", [{"a": 3}, {"a": "b"}, [1], 3, None, {"a": {"sha256": 3}}])
 def test_a_damaged_record_of_plugins_is_one_line(plugins: Any, in_process: Command) -> None:
     assert in_process("train", *QUICK, "--workdir=w").returncode == 0

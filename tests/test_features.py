@@ -272,6 +272,26 @@ def test_a_target_that_cannot_be_written_is_refused_before_any_work(tmp_path, mo
     assert not (tmp_path / "none").exists()
 
 
+def test_what_the_package_judges_is_not_trained_for_the_cache(tmp_path, monkeypatch, own):
+    shapes = jax.eval_shape(features.Classifier(3).init, jax.random.key(0), own[0][:1])
+    variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    monkeypatch.setattr(train_classifier, "train_classifier", lambda images, labels, **how: variables)
+    monkeypatch.setattr(train_classifier, "accuracy", lambda network, images, labels: 0.1)
+    monkeypatch.setattr(data, "load", lambda name, split, data_dir=None, **options: own)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    content = sha256_of_data(*own)
+    for name, value in (("STACKED", content), ("SHIPPED", {"mnist": features.Shipped(content, "0")})):
+        with monkeypatch.context() as patched:
+            patched.setattr(features, name, value)
+            with pytest.raises(
+                UserError, match=r"mnist is judged by a classifier in the package.*--out=FILE"
+            ):
+                train_classifier.main(["--dataset=mnist"])
+            assert not list((tmp_path / "cache").rglob("*.npz"))
+            train_classifier.main(["--dataset=mnist", f"--out={tmp_path}/{name}.npz"])
+            assert (tmp_path / f"{name}.npz").is_file()
+
+
 def test_a_target_in_the_home_folder_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert target("~/x.npz", {".npz": ""}) == tmp_path / "x.npz"

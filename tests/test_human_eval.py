@@ -293,6 +293,8 @@ def test_other_conditions_are_another_session(tmp_path: Path, other: dict[str, A
 def test_a_time_limit_allows_one_look(tmp_path: Path) -> None:
     client = make_app(tmp_path, seconds=0.5)[0].test_client()
     card = client.get(f"/rater/{join(client, 'Ann')}/state").json["page"][0]["card"]
+    head = client.head(f"/image/{card}")  # which shows nothing
+    assert (head.status_code, head.data) == (200, b"")
     assert [client.get(f"/image/{card}").status_code for _ in range(3)] == [200, 410, 410]
 
 

@@ -248,13 +248,53 @@ def test_a_short_film_takes_grids_evenly_and_leaves_damaged_ones_out(here: Path)
     damaged, *_ = sorted(Path("w/samples").iterdir())
     damaged.write_bytes(damaged.read_bytes()[:-9])
     made = film.film("w", "short.gif", scale=1, seconds=0.2, captions=False, warn=said.append)
-    frames, milliseconds = film_of(made)
+    frames, milliseconds = film_of(made.path)
+    assert (made.frames, made.size) == (4, (82, 82))
     assert [frame.shape for frame in frames] == [(82, 82)] * 4
     assert milliseconds == [50, 50, 50, 2050]
     with Image.open(sorted(Path("w/samples").iterdir())[-1]) as last:
         np.testing.assert_allclose(frames[-1].astype(int), np.asarray(last), atol=NEAR)
     assert said == [f"damaged grids in {Path('w/samples')}, left out: 1"]
     assert film.chosen([Path(str(i)) for i in range(5)], 3) == [Path("0"), Path("2"), Path("4")]
+
+
+def test_a_film_takes_no_other_pictures_than_the_runs_grids(here: Path) -> None:
+    grids = sorted(Path("w/samples").iterdir())
+    for name in ("sample_best.png", f"{grids[0].stem} (copy).png", "sample_0001_000001_old.png"):
+        shutil.copy(grids[0], Path("w/samples", name))
+    assert film.grids_of(Path("w"), pytest.fail) == grids
+
+
+def test_a_film_of_more_pixels_than_pillow_reads_is_counted_all_the_same(
+    here: Path, in_process: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A grid has 82 × 82, and the film twice that on a side.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    done = in_process("film", "--workdir=w", "--scale=2", "--out=a.webp")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a.webp: 8 frames of 164 × " in done.stdout
+
+
+def test_a_film_that_its_format_cannot_hold_is_refused_before_any_work(
+    here: Path, in_process: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures.grid(np.zeros((1, 296, 296, 1), np.uint8)).save("w/samples/sample_0009_000001.png")
+    monkeypatch.setattr(pictures, "enlarged", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr(gan_jax.Gan, "walk", lambda *_, **options: pytest.fail("it began"))
+    for command, flags, words in (
+        ("film", [], "19,200 × 20,741: lower --scale."),
+        ("sample", ["--interpolate", "--grid=1x30"], "19,328 × 768: lower --scale or --grid."),
+    ):
+        done = in_process(command, "--workdir=w", "--out=a.webp", "--scale=64", *flags)
+        assert (done.returncode, done.stdout) == (2, "")
+        [line] = done.stderr.splitlines()
+        assert line == f"error: a .webp has at most 16,383 pixels on a side, and these frames have {words}"
+    pictures.check_film(".gif", (65_535, 2_730), "--scale")
+    with pytest.raises(UserError, match="65,535 pixels on a side"):  # its two bytes say no more
+        pictures.check_film(".gif", (1, 65_536), "--scale")
+    assert Image.MAX_IMAGE_PIXELS is not None
+    with pytest.raises(UserError, match=f"at most {2 * Image.MAX_IMAGE_PIXELS:,} pixels, and"):
+        pictures.check_film(".gif", (65_535, 2_731), "--scale")
 
 
 @pytest.mark.parametrize(
@@ -319,8 +359,9 @@ def test_points_have_a_film_and_no_grid_of_images(small: Small, in_process: Comm
     for i in (1, 2):
         plane.picture(points[i - 1]).save(f"t/samples/sample_0001_00000{i}.png")
     made = film.film("t", scale=1)
-    with Image.open(made) as moving:
-        assert (moving.n_frames, moving.width) == (2, 480)
+    with Image.open(made.path) as moving:
+        assert (moving.n_frames, moving.size) == (made.frames, made.size)
+        assert (made.frames, made.size[0]) == (2, 480)
         moving.seek(1)
         difference = np.asarray(moving.convert("RGB"))[:480].astype(int) - plane.picture(points[1])
         assert np.abs(difference).mean() < 2  # of 256 colours

@@ -13,9 +13,11 @@ from gan_jax import pictures
 from gan_jax.config import Config
 from gan_jax.drawing import shown_beside
 from gan_jax.evaluation.named import Judge
+from gan_jax.evaluation.samples import classes_like, samples_like
+from gan_jax.gan import Gan
 from gan_jax.population import Population
 from gan_jax.report import LogRow, read_rows
-from gan_jax.storage import content_of, replacing, write_atomically
+from gan_jax.storage import content_of, replacing, sha256_of_arrays, write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,7 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
         "network": evaluator.network.sha256,
         "judge": evaluator.digest,
         "families": dict(evaluator.families),
+        "classes": _sha256_of_classes(population[0], evaluator),
     }
     path = folder / NAME
     # Of a metric without a version, as a user's own, it is not known what has changed since.
@@ -67,7 +70,7 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
         if i < len(known) and known[i]:
             scores.append(known[i])
             continue
-        images = gan.sample(evaluator.num, evaluator.seed)
+        images = samples_like(gan, evaluator.num, evaluator.seed, evaluator.train_labels)
         scores.append({score.metric: score.value for score in evaluator.scores(images)})
         write_scores(path, key, scores)
     grid = np.concatenate(rows) if rows else np.zeros((1, 28, 28, 1), np.uint8)
@@ -75,6 +78,12 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
         pictures.grid(grid, PER_MEMBER).save(new, "PNG")
     log = read_rows(folder / "metrics.jsonl", population.step)
     return Scored(population.configs, population.plan.total, population.diverged.tolist(), scores, log, grid)
+
+
+def _sha256_of_classes(gan: Gan, evaluator: Judge) -> str | None:
+    """Of the classes that a conditional GAN is asked for."""
+    classes = classes_like(gan, evaluator.num, evaluator.train_labels)
+    return None if classes is None else sha256_of_arrays({"classes": classes})
 
 
 def join_scores(parts: Sequence[tuple[Path, int]], folder: Path) -> None:

@@ -28,7 +28,7 @@ class Judged(NamedTuple):
 def judge(subject: JudgedRun | JudgedFile, evaluators: list[Evaluator]) -> Judged:
     """Everything there is to say of one subject; classes and neighbours are as the first evaluator's network has it."""
     first = evaluators[0]
-    drawn = subject.images(first.num, first.seed)
+    drawn = subject.images(first)
     images = choose(drawn, first.num, first.seed)
     seen = first.see(images)
     scores = first.scores(drawn, seen)
@@ -51,12 +51,12 @@ def judge(subject: JudgedRun | JudgedFile, evaluators: list[Evaluator]) -> Judge
         "source": {**subject.source, "images_sha256": sha256_of_arrays({"images": images})},
         "dataset": first.dataset,
         "scores": {score.name: score.to_json() for score in scores},
-        "left_out": {family: why for e in evaluators for family, why in e.left_out.items()},
+        "left_out": {e.name(family): why for e in evaluators for family, why in e.left_out.items()},
         "nearest_train_image": medians,
     }
     if shares is not None:
         report["class_shares"] = {"samples": shares.fake.tolist(), "test": shares.real.tolist()}
-    labels = subject.labels(first.num)
+    labels = subject.labels(first)
     if labels is not None and first.network.judges_labels:
         report["label_accuracy"] = _label_accuracy(first, seen, choose(labels, first.num, first.seed))
     return Judged(scores, report, partial(picture.save, page))

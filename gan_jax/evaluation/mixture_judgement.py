@@ -24,7 +24,7 @@ from gan_jax.storage import sha256_of_arrays
 def judge_points(subject: JudgedRun | JudgedFile, evaluator: MixtureEvaluator) -> Judged:
     """Everything there is to say of one subject."""
     num, seed, mixture = evaluator.num, evaluator.seed, evaluator.network.mixture
-    drawn = subject.images(num, seed)
+    drawn = subject.images(evaluator)
     points, scores = choose(drawn, num, seed), evaluator.scores(drawn)
     nearest, _ = nearest_modes(points, mixture.means)
     shares = class_histogram(nearest, len(mixture.means))
@@ -35,7 +35,7 @@ def judge_points(subject: JudgedRun | JudgedFile, evaluator: MixtureEvaluator) -
         "scores": {score.name: score.to_json() for score in scores},
         "mode_shares": shares.tolist(),
     }
-    labels = subject.labels(num)
+    labels = subject.labels(evaluator)
     if labels is not None:  # what a conditional run was asked for
         report["mode_accuracy"] = float(np.mean(nearest == choose(labels, num, seed)))
     # Of a file no discriminator is known.

@@ -62,6 +62,7 @@ class MixtureEvaluator:
             raise UserError(f"--num={num} is not allowed: {name} has {most} points to compare with.")
         self.dataset, self.num, self.seed = name, num, seed
         self.left_out: dict[str, str] = {}
+        self.train_labels = None  # a mixture's modes are equally likely
         means, sd = MIXTURES[name]
         sha256 = sha256_of_arrays({"means": means, "sd": np.array(sd)})
         self.network = Modes(f"{name}-modes", sha256, MIXTURES[name])

@@ -107,7 +107,7 @@ class Evaluator:
         self.network = network or choose_network(train_images, train_labels, name)
         num = min(usual_num(self.network), most) if num is None else num
         self.dataset, self.num, self.seed, self.split = name, num, seed, split
-        self.train_images = train_images
+        self.train_images, self.train_labels = train_images, train_labels
         self.test_images = choose(test_images, num, seed)
         self.test_labels = None if test_labels is None else choose(test_labels, num, seed)
         wanted = FAMILIES if families is None else families
@@ -185,9 +185,11 @@ class Evaluator:
         return {metric: floor for found in bounds for metric, (floor, _) in found.items()}
 
     def _score(self, metric: str, measured: Measured, floor: float, noise: float) -> Score:
+        # A family of someone's own may give NumPy's numbers, of which JSON knows none.
+        spread = None if measured.spread is None else float(measured.spread)
         return Score(
             name=self.name(metric),
-            **measured._asdict(),
+            **measured._replace(value=float(measured.value), spread=spread)._asdict(),
             floor=floor,
             noise=noise,
             n_real=self.num,

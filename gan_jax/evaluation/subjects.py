@@ -15,8 +15,10 @@ from gan_jax.errors import UserError
 from gan_jax.evaluation import picture
 from gan_jax.evaluation.curves import Curves
 from gan_jax.evaluation.images_file import read_images
+from gan_jax.evaluation.named import Judge
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.evaluation.reals import Data, Source
+from gan_jax.evaluation.samples import classes_like, samples_like
 from gan_jax.gan import Gan
 from gan_jax.loading import load, load_population
 from gan_jax.storage import Damaged, npz_headers, opened
@@ -101,19 +103,19 @@ class JudgedRun:
         if workdir.read(self.folder).facts.sha256 != sha256:
             report.warn(f"{self.name} was trained on other images than {self.data.dataset} holds.")
 
-    def images(self, num: int, seed: int) -> np.ndarray:
-        """The samples that `gan_jax.sample` draws with this seed."""
-        return self.gan.sample(num, seed, progress=lambda starts: bar(starts, "samples"))
+    def images(self, judge: Judge) -> np.ndarray:
+        """The samples by which it is judged; see `samples_like`."""
+        progress = lambda starts: bar(starts, "samples")
+        return samples_like(self.gan, judge.num, judge.seed, judge.train_labels, progress)
 
-    def labels(self, num: int) -> np.ndarray | None:
-        """The classes [num] that the images were asked to be of; None for a run without labels."""
-        labels = self.gan.classes(num)
-        return None if labels is None else np.asarray(labels)
+    def labels(self, judge: Judge) -> np.ndarray | None:
+        """The classes that these were asked to be of; None for a run without labels."""
+        return classes_like(self.gan, judge.num, judge.train_labels)
 
     def path_classes(self) -> list[int] | None:
         """The class of each row of `interpolations`; None for a run without labels."""
-        labels = self.labels(PATHS)
-        return None if labels is None else labels.tolist()
+        classes = self.gan.classes(PATHS)
+        return None if classes is None else classes.tolist()
 
     def interpolations(self, seed: int) -> np.ndarray:
         """`PATHS` rows of images between two latents each, the noise of each step distributed as in training."""
@@ -152,11 +154,11 @@ class JudgedFile:
         self._images = read_images(Path(self.name), shape, num)
         self.source["images_in_file"] = len(self._images)
 
-    def images(self, num: int, seed: int) -> np.ndarray:
-        """All the images; the evaluator chooses."""
+    def images(self, judge: Judge) -> np.ndarray:
+        """All the images; the judge chooses."""
         return self._images
 
-    def labels(self, num: int) -> np.ndarray | None:
+    def labels(self, judge: Judge) -> np.ndarray | None:
         """None: labels in a file are not read, since other programs may mean anything by them."""
         return None
 

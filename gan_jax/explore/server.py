@@ -27,8 +27,9 @@ def serving(port: int, make: Callable[[], str]) -> Iterator[ThreadingHTTPServer]
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Length", str(len(found)))
             self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            self.wfile.write(found)
+            with contextlib.suppress(ConnectionError):  # a browser may drop the download
+                self.end_headers()
+                self.wfile.write(found)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing: the terminal is for the page's address."""

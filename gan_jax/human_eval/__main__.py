@@ -22,7 +22,8 @@ from gan_jax import cli, report, workdir
 from gan_jax.config import Config
 from gan_jax.data import are_points
 from gan_jax.errors import UserError
-from gan_jax.evaluation.reals import Source, load_reals
+from gan_jax.evaluation.reals import Reals, Source, load_reals
+from gan_jax.evaluation.samples import samples_like
 from gan_jax.gan import Gan
 from gan_jax.generator_options import Generator
 from gan_jax.human_eval import shares
@@ -103,8 +104,8 @@ def _conditions(options: Options, gan: Gan) -> Conditions:
     )
 
 
-def _test_images(folder: Path, config: Config) -> np.ndarray:
-    """The test images of the data that the run was trained on. Raises `UserError` if that holds others by now."""
+def _reals(folder: Path, config: Config) -> Reals:
+    """The data that the run was trained on. Raises `UserError` if that holds others by now."""
     reals = load_reals(Source(config.dataset, config.image_size, config.channels), config.data_dir)
     # Both splits are of one source: where the train images are still the run's, the test images are taken for them.
     if facts_of(reals.train_images, reals.train_labels).sha256 != workdir.read(folder).facts.sha256:
@@ -112,7 +113,7 @@ def _test_images(folder: Path, config: Config) -> np.ndarray:
             f"{folder} was trained on other images than {config.dataset} now holds, and these would be shown as real: "
             "put the former ones back."
         )
-    return reals.test_images
+    return reals
 
 
 def _report(options: Options, folder: Path, database: Path) -> str:
@@ -138,7 +139,8 @@ def _serve(options: Options, folder: Path, database: Path) -> None:
     with page.listen(options.port) as listener:
         gan = load(folder, options.checkpoint, member=options.member, warn=report.warn)
         conditions = _conditions(options, gan)
-        real = _test_images(folder, gan.config)
+        reals = _reals(folder, gan.config)
+        real = reals.test_images
         if len(real) < options.num // 2:
             raise UserError(
                 f"--num={options.num} is not allowed: {conditions.dataset} has {len(real)} test images for half of "
@@ -146,7 +148,7 @@ def _serve(options: Options, folder: Path, database: Path) -> None:
             )
         answers = Answers(database, create=True)
         session = answers.session(conditions)
-        fake = gan.sample(POOL, conditions.seed)
+        fake = samples_like(gan, POOL, conditions.seed, reals.train_labels)
         app = page.make_app(
             answers,
             conditions,

@@ -87,8 +87,8 @@ def make_app(answers: Answers, conditions: Conditions, images: Images, deal: Dea
     def image(card: str) -> Response:
         if (found := answers.card(session, card)) is None:
             abort(404, "There is no such image here.")
-        # Under a time limit a reload must not buy a second look.
-        if conditions.seconds and not answers.show(card):
+        # Under a time limit a reload must not buy a second look; HEAD, which Flask answers by this too, shows nothing.
+        if conditions.seconds and request.method != "HEAD" and not answers.show(card):
             abort(410, "This image was already shown.")
         return Response(pngs[found.truth][found.image], mimetype="image/png")
 
