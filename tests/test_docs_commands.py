@@ -33,7 +33,7 @@ from pages import (
 from PIL import Image
 
 from gan_jax import __main__ as entry
-from gan_jax import cli, compare, config, data, duration, train, workdir
+from gan_jax import cli, compare, config, data, duration, timed, train, workdir
 from gan_jax.comparison.systems import systems_of
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -110,7 +110,8 @@ def folder_of(words: Words) -> str | None:
         return str(options.out)
     if module == "gan_jax.train":
         own = {name: getattr(options, name) for name in options_of(Config)}
-        return str(workdir.path_of(Config(**own)))
+        limit = None if options.time is None else timed.Limit(options.time, 0.0)
+        return str(workdir.path_of(timed.named(Config(**own), limit)))
     first = next(iter(systems_of(options).values()))[0]
     own_name = compare._default_folder(options, first)
     return options.workdir if isinstance(options.workdir, str) else str(own_name)
