@@ -20,7 +20,8 @@ def counted(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if folder.is_dir():  # made by the work, unless that was refused
+        # The folder is made by the work, unless that was refused. What is unknown stays so, as long as nobody says it.
+        if folder.is_dir() and (spent is not None or not (folder / NAME).exists()):
             _record(folder, None if spent is None else spent + time.process_time() - begin)
 
 

@@ -21,7 +21,7 @@ from gan_jax.plan import MOST_UPDATES, plan
 from gan_jax.state import to_arrays
 from gan_jax.storage import scratch
 
-CHUNKS = 10_000  # of a long run, of which it is counted how often each task is done
+CHUNKS = 10_000  # of a long run, whose mean length is taken
 
 
 class Limit(NamedTuple):
@@ -86,18 +86,20 @@ def _tasks(config: Config, facts: Facts, evaluator: Evaluator | None, folder: Pa
             checkpoints.save(to_arrays(gan.state), 0)
 
     course = plan(dataclasses.replace(config, steps=MOST_UPDATES // config.d_steps), facts.num_images)
-    step = chunks = saves = evaluations = 0
+    step = chunks = 0
     while chunks < CHUNKS and step < course.total:
-        begin, step = step, course.stop(step)
-        evaluates = course.evaluates(begin, step)
-        chunks, evaluations = chunks + 1, evaluations + evaluates
-        saves += evaluates or course.saves(step)
-    every = lambda count: step / count if count else math.inf
-    found = [Task(every(chunks), draw, beside=True), Task(every(saves), save, last=True)]
+        step, chunks = course.stop(step), chunks + 1
+    chunk = step / chunks  # on average
+    # After a chunk in which an epoch to evaluate after has ended: once, however many have.
+    period = max((config.eval_every or math.inf) * course.batches / config.d_steps, chunk)
+    often, kept = config.checkpoint_every, config.keep_every
+    both = math.inf if kept is None else math.lcm(often, kept)
+    saves = 1 / often + (0 if kept is None else 1 / kept) - 1 / both + 1 / period
+    found = [Task(chunk, draw, beside=True), Task(1 / saves, save, last=True)]
     if evaluator is not None:
 
         def evaluate(gan: Gan) -> None:
             evaluator.frechet(samples_like(gan, evaluator.num, evaluator.seed, evaluator.train_labels))
 
-        found.append(Task(every(evaluations), evaluate, last=True))
+        found.append(Task(period, evaluate, last=True))
     return found

@@ -142,11 +142,16 @@ def test_a_run_evaluates_once_a_chunk_at_most(small: Small, tmp_path: Path) -> N
         ({"log_every": 100, "checkpoint_every": 1000}, 100, 1000),
         ({"log_every": 5000, "checkpoint_every": 4000, "keep_every": 100}, 100, 100),
         ({"log_every": 400, "checkpoint_every": 300}, 200, 300),  # at 300, 400, 600, 800, 900, 1200
-        ({"log_every": 20, "checkpoint_every": 1000, "eval_every": 8}, 20, 40),  # each epoch has five batches
+        (
+            {"log_every": 20, "checkpoint_every": 10_000, "eval_every": 8},
+            20,
+            40,
+        ),  # each epoch has five batches
+        ({"log_every": 1, "checkpoint_every": 4000, "eval_every": 10_000}, 1, 1 / (1 / 4000 + 1 / 50_000)),
     ],
 )
 def test_each_chunk_is_drawn_and_each_checkpoint_counted(
-    small: Small, tmp_path: Path, cadences: dict[str, int], drawn: int, saved: int
+    small: Small, tmp_path: Path, cadences: dict[str, int], drawn: float, saved: float
 ) -> None:
     config = small(batch_size=8, **cadences)
     judge: Any = SimpleNamespace() if config.eval_every else None

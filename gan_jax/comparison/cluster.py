@@ -90,6 +90,8 @@ def _compare(ray: Any, options_: Options, systems: Systems, totals: Mapping[str,
     given = {name: getattr(options_, name) for name in options_of(Options)}
     given = {name: value for name, value in given.items() if value is not options.UNSET}
     given |= {"workdir": str(folder.absolute()), "ray": None}
+    first = next(iter(systems.values()))[0]  # whose paths are absolute
+    given |= {"dataset": first.dataset} | ({} if first.data_dir is None else {"data_dir": first.data_dir})
     job = tasks.Job(given, os.getcwd(), tuple(plugins.LOADED), tasks.VERSIONS)
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder):

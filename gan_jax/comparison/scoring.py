@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax import pictures
+from gan_jax import pictures, plugins
 from gan_jax.config import Config
 from gan_jax.drawing import shown_beside
 from gan_jax.evaluation.named import Judge
@@ -48,17 +48,20 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
     Of the 8.7 CPU seconds that a member's 10,000 samples take, drawing takes 0.1 and their features 1.4. The rest is
     distances between samples in NumPy, each member's own: batches over members would gain nothing there.
     """
+    own = (
+        None in evaluator.families.values()
+    )  # a metric of someone's own has no version: its plugin's content is one
     key = {
         "step": population.step,
         "protocol": evaluator.name("scores"),
         "network": evaluator.network.sha256,
         "judge": evaluator.digest,
         "families": dict(evaluator.families),
+        "plugins": sorted(plugin.sha256 for plugin in plugins.LOADED.values()) if own else [],
         "classes": _sha256_of_classes(population[0], evaluator),
     }
     path = folder / NAME
-    # Of a metric without a version, as a user's own, it is not known what has changed since.
-    known = [] if None in evaluator.families.values() else _read(path, key)
+    known = [] if own and not key["plugins"] else _read(path, key)
     scores: list[dict[str, float]] = []
     rows = []
     for i in range(len(population)):

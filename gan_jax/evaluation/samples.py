@@ -16,8 +16,8 @@ def samples_like(
 ) -> np.ndarray:
     """Samples uint8 [num, H, W, C] to compare with real images of these labels, if they have any.
 
-    They are those that `gan_jax.sample` draws with this seed. Of a conditional GAN they are of the classes of
-    `classes_like`.
+    Of a GAN without labels they are those that `gan_jax.sample` draws with this seed. Of a conditional one the noise is
+    the same, and the classes are those of `classes_like`.
     """
     return gan.draw(gan.latents(num, seed), classes_like(gan, num, labels), progress)
 
@@ -26,11 +26,14 @@ def classes_like(gan: Gan, num: int, labels: np.ndarray | None) -> np.ndarray | 
     """The classes int32 [num] of these samples, in the shares of the labels [N]; None for a GAN without labels.
 
     All samples together are compared with all real images: in other shares a perfect generator's would be far from
-    them. Where there are no labels, each class is asked for equally often.
+    them. Labels that the GAN does not know are left out. Where none are left, each class is asked for equally often.
     """
-    in_turn = gan.classes(num)
-    if in_turn is None or labels is None:
-        return None if in_turn is None else np.asarray(in_turn)
+    in_turn, known = gan.classes(num), gan.parts.num_classes
+    if in_turn is None or known is None:
+        return None
+    labels = np.zeros(0, np.int32) if labels is None else labels[labels < known]
+    if not len(labels):
+        return np.asarray(in_turn)
     # Evenly spaced among the sorted labels, and then mixed: a part of them has these shares too.
     chosen = (2 * np.arange(num) + 1) * len(labels) // (2 * num)
     return np.random.default_rng(0).permutation(np.sort(labels)[chosen]).astype(np.int32)
