@@ -15,14 +15,13 @@ NAME = "cost.json"
 def counted(folder: Path) -> Iterator[None]:
     """Adds what this process spends to the folder's cost. Where it is killed, the cost is unknown from then on."""
     spent, begin = cpu_seconds(folder), time.process_time()
-    if folder.is_dir():
+    if spent is not None and folder.is_dir():
         _record(folder, None)
     try:
         yield
     finally:
-        # The folder is made by the work, unless that was refused. What is unknown stays so, as long as nobody says it.
-        if folder.is_dir() and (spent is not None or not (folder / NAME).exists()):
-            _record(folder, None if spent is None else spent + time.process_time() - begin)
+        if spent is not None and folder.is_dir():  # made by the work, unless that was refused
+            _record(folder, spent + time.process_time() - begin)
 
 
 def cpu_seconds(folder: Path) -> float | None:

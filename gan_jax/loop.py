@@ -9,7 +9,7 @@ from gan_jax.bar import bar
 from gan_jax.checkpoint import Checkpoints, NonFiniteState
 from gan_jax.errors import Diverged
 from gan_jax.evaluation.protocol import Evaluator
-from gan_jax.evaluation.samples import samples_like
+from gan_jax.evaluation.samples import samples_for
 from gan_jax.gan import Gan
 from gan_jax.report import LogRow, Report
 from gan_jax.state import to_arrays
@@ -91,7 +91,7 @@ class Loop:
         jax.block_until_ready(gan.state.step)  # so that the steps' time does not count as the evaluation's
         begin = time.perf_counter()
         progress = lambda starts: bar(starts, "samples to evaluate")
-        images = samples_like(gan, judge.num, judge.seed, judge.train_labels, progress)
+        images = samples_for(judge, gan, progress)
         score = {judge.name("frechet_distance"): judge.frechet(images)}
         self._clock += time.perf_counter() - begin
         return score

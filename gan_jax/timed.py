@@ -12,9 +12,8 @@ from gan_jax import drawing, duration, workdir
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Config
 from gan_jax.duration import Task, spelled
-from gan_jax.errors import UserError
 from gan_jax.evaluation.protocol import Evaluator
-from gan_jax.evaluation.samples import samples_like
+from gan_jax.evaluation.samples import samples_for
 from gan_jax.gan import Gan
 from gan_jax.parts import Facts
 from gan_jax.plan import MOST_UPDATES, plan
@@ -61,10 +60,7 @@ def settled(
             return recorded
         if config.schedule != "constant":
             same = f"--steps={length}" if record.time is None else f"--time={record.time}"
-            raise UserError(
-                f"{folder} holds a run of {length} steps ({same}), over which --schedule={config.schedule} lowers the "
-                f"learning rates: another length would be another run; give another --workdir, or {same} to resume it."
-            )
+            raise workdir.another_length(folder, f"{length} steps ({same})", config.schedule, same)
     with scratch() as empty:
         tasks = _tasks(config, facts, evaluator, empty)
         steps = duration.steps_within(config, limit.time, images, labels, tasks=tasks, began=limit.began)
@@ -97,9 +93,6 @@ def _tasks(config: Config, facts: Facts, evaluator: Evaluator | None, folder: Pa
     saves = 1 / often + (0 if kept is None else 1 / kept) - 1 / both + 1 / period
     found = [Task(chunk, draw, beside=True), Task(1 / saves, save, last=True)]
     if evaluator is not None:
-
-        def evaluate(gan: Gan) -> None:
-            evaluator.frechet(samples_like(gan, evaluator.num, evaluator.seed, evaluator.train_labels))
-
+        evaluate = lambda gan: evaluator.frechet(samples_for(evaluator, gan))
         found.append(Task(period, evaluate, last=True))
     return found

@@ -288,10 +288,15 @@ def _check_same(record: Record, config: Config, facts: Facts, folder: Path) -> N
         )
     before, after = (plan(c, facts.num_images).total for c in (old, config))
     if config.schedule != "constant" and before != after:
-        raise UserError(
-            f"{folder} holds a run of {before} steps, not {after}, over which --schedule={config.schedule} lowers the "
-            f"learning rates: another length would be another run; {remedy}"
-        )
+        raise another_length(folder, f"{before} steps, not {after}", config.schedule, "the same values")
+
+
+def another_length(folder: Path, there: str, schedule: str, same: str) -> UserError:
+    """What to raise for a run of `there` steps in the folder, with a schedule over them, which `same` would resume."""
+    return UserError(
+        f"{folder} holds a run of {there}, over which --schedule={schedule} lowers the learning rates: another length "
+        f"would be another run; give another --workdir, or {same} to resume it."
+    )
 
 
 def _described(config: Config, facts: Facts) -> str:

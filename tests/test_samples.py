@@ -31,26 +31,26 @@ def gans(small: Small) -> tuple[gan_jax.Gan, gan_jax.Gan]:
 
 def test_classes_have_the_shares_of_the_labels(gans: tuple[gan_jax.Gan, gan_jax.Gan]) -> None:
     plain, conditional = gans
-    assert classes_like(plain, 20, LABELS) is None
+    assert classes_like(plain.parts, 20, LABELS) is None
     for num, counts in ((40, [30, 8, 2]), (20, [15, 4, 1]), (400, [300, 80, 20])):
-        found = classes_like(conditional, num, LABELS)
+        found = classes_like(conditional.parts, num, LABELS)
         assert found is not None
         assert np.bincount(found, minlength=3).tolist() == counts
-    few = classes_like(conditional, 400, np.random.default_rng(1).permutation(LABELS))
+    few = classes_like(conditional.parts, 400, np.random.default_rng(1).permutation(LABELS))
     assert few is not None
     np.testing.assert_array_equal(few, found)  # whatever the order of the labels
     assert (np.bincount(few[:100], minlength=3) > [60, 10, 1]).all()  # mixed
-    in_turn = classes_like(conditional, 6, None)
+    in_turn = classes_like(conditional.parts, 6, None)
     assert in_turn is not None
     assert in_turn.tolist() == [0, 1, 2, 0, 1, 2]
 
 
 def test_labels_that_the_gan_does_not_know_are_left_out(gans: tuple[gan_jax.Gan, gan_jax.Gan]) -> None:
     _, conditional = gans
-    found = classes_like(conditional, 20, np.repeat([0, 2, 7], [15, 5, 50]))
+    found = classes_like(conditional.parts, 20, np.repeat([0, 2, 7], [15, 5, 50]))
     assert found is not None
     assert np.bincount(found).tolist() == [15, 0, 5]
-    others = classes_like(conditional, 6, np.full(9, 7))
+    others = classes_like(conditional.parts, 6, np.full(9, 7))
     assert others is not None
     assert others.tolist() == [0, 1, 2, 0, 1, 2]
 
@@ -94,7 +94,7 @@ def test_samples_are_those_that_sample_draws_of_these_classes(gans: tuple[gan_ja
     plain, conditional = gans
     np.testing.assert_array_equal(samples_like(plain, 9, 5, LABELS), plain.sample(9, 5))
     np.testing.assert_array_equal(samples_like(conditional, 9, 5, None), conditional.sample(9, 5))
-    found, classes = samples_like(conditional, 9, 5, LABELS), classes_like(conditional, 9, LABELS)
+    found, classes = samples_like(conditional, 9, 5, LABELS), classes_like(conditional.parts, 9, LABELS)
     for label in np.unique(classes):
         alike = conditional.sample(9, 5, int(label))
         np.testing.assert_array_equal(found[classes == label], alike[classes == label])

@@ -17,7 +17,7 @@ from gan_jax.comparison.scoring import Scored
 from gan_jax.comparison.spread import Difference, difference, spread, told_apart
 from gan_jax.errors import printable
 from gan_jax.evaluation.named import Judge
-from gan_jax.evaluation.scores import heading
+from gan_jax.evaluation.scores import heading, sayable
 from gan_jax.storage import replacing, write_atomically
 
 # The metrics by which pairs of systems are compared, as far as there are any: in words, and whether less is better.
@@ -40,7 +40,7 @@ def write(folder: Path, entries: Mapping[str, Scored], evaluator: Judge, *, data
     pairs = _pairs(entries)
     write_atomically(
         folder / "results.json",
-        json.dumps(_sayable(_json(entries, pairs, evaluator)), indent=2, allow_nan=False) + "\n",
+        json.dumps(sayable(_json(entries, pairs, evaluator)), indent=2, allow_nan=False) + "\n",
     )
     write_atomically(folder / "results.csv", _csv(entries))
     plot_curves(entries, folder / "curves.png", f"{dataset}: mean over the seeds, and their range")
@@ -95,15 +95,6 @@ def _json(entries: Mapping[str, Scored], pairs: Pairs, evaluator: Judge) -> dict
             for (a, b), (found, sure) in its.items()
         ],
     }
-
-
-def _sayable(value: Any) -> Any:
-    """The same with numbers that are infinite, which JSON cannot say, as strings; as `Score.to_json` has them."""
-    if isinstance(value, dict):
-        return {key: _sayable(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_sayable(each) for each in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _metrics(entry: Scored) -> list[str]:

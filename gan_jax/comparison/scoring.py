@@ -13,8 +13,8 @@ from gan_jax import pictures, plugins
 from gan_jax.config import Config
 from gan_jax.drawing import shown_beside
 from gan_jax.evaluation.named import Judge
-from gan_jax.evaluation.samples import classes_like, samples_like
-from gan_jax.gan import Gan
+from gan_jax.evaluation.samples import classes_like, samples_for
+from gan_jax.parts import Parts
 from gan_jax.population import Population
 from gan_jax.report import LogRow, read_rows
 from gan_jax.storage import content_of, replacing, sha256_of_arrays, write_atomically
@@ -58,7 +58,7 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
         "judge": evaluator.digest,
         "families": dict(evaluator.families),
         "plugins": sorted(plugin.sha256 for plugin in plugins.LOADED.values()) if own else [],
-        "classes": _sha256_of_classes(population[0], evaluator),
+        "classes": _sha256_of_classes(population.parts, evaluator),
     }
     path = folder / NAME
     known = [] if own and not key["plugins"] else _read(path, key)
@@ -73,7 +73,7 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
         if i < len(known) and known[i]:
             scores.append(known[i])
             continue
-        images = samples_like(gan, evaluator.num, evaluator.seed, evaluator.train_labels)
+        images = samples_for(evaluator, gan)
         scores.append({score.metric: score.value for score in evaluator.scores(images)})
         write_scores(path, key, scores)
     grid = np.concatenate(rows) if rows else np.zeros((1, 28, 28, 1), np.uint8)
@@ -83,9 +83,9 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
     return Scored(population.configs, population.plan.total, population.diverged.tolist(), scores, log, grid)
 
 
-def _sha256_of_classes(gan: Gan, evaluator: Judge) -> str | None:
+def _sha256_of_classes(parts: Parts, evaluator: Judge) -> str | None:
     """Of the classes that a conditional GAN is asked for."""
-    classes = classes_like(gan, evaluator.num, evaluator.train_labels)
+    classes = classes_like(parts, evaluator.num, evaluator.train_labels)
     return None if classes is None else sha256_of_arrays({"classes": classes})
 
 

@@ -11,7 +11,7 @@ from gan_jax.checkpoint import Checkpoints
 from gan_jax.errors import UserError
 from gan_jax.evaluation.picture import Curve
 from gan_jax.evaluation.protocol import Evaluator
-from gan_jax.evaluation.samples import samples_like
+from gan_jax.evaluation.samples import samples_for
 from gan_jax.gan import Gan
 from gan_jax.loading import load, load_population
 
@@ -59,7 +59,7 @@ class Curves:
                 continue
             for member, gan in gans.items():
                 progress = lambda starts: bar(starts, f"samples of step {step}")  # noqa: B023
-                images = samples_like(gan, evaluator.num, evaluator.seed, evaluator.train_labels, progress)
+                images = samples_for(evaluator, gan, progress)
                 points[member].append((step, evaluator.frechet(images)))
         return points
 

@@ -118,10 +118,19 @@ class Score(NamedTuple):
         return self.name.split("/")[0]
 
     def to_json(self) -> dict[str, Any]:
-        """All but the name as JSON values; a value that is infinite, which JSON cannot say, as a string."""
+        """All but the name as JSON values; see `sayable`."""
         values = self._asdict()
         del values["name"]
-        return {k: str(v) if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
+        return sayable(values)
+
+
+def sayable(value: Any) -> Any:
+    """The same with numbers that are not finite, which JSON cannot say, as strings; in dicts and lists as well."""
+    if isinstance(value, dict):
+        return {key: sayable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [sayable(each) for each in value]
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def full_name(metric: str, network: FeatureNetwork, num: int, split: str = "test") -> str:

@@ -18,7 +18,7 @@ from gan_jax.evaluation.images_file import read_images
 from gan_jax.evaluation.named import Judge
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.evaluation.reals import Data, Source
-from gan_jax.evaluation.samples import classes_like, samples_like
+from gan_jax.evaluation.samples import classes_like, samples_for
 from gan_jax.gan import Gan
 from gan_jax.loading import load, load_population
 from gan_jax.storage import Damaged, npz_headers, opened
@@ -104,13 +104,12 @@ class JudgedRun:
             report.warn(f"{self.name} was trained on other images than {self.data.dataset} holds.")
 
     def images(self, judge: Judge) -> np.ndarray:
-        """The samples by which it is judged; see `samples_like`."""
-        progress = lambda starts: bar(starts, "samples")
-        return samples_like(self.gan, judge.num, judge.seed, judge.train_labels, progress)
+        """The samples by which it is judged; see `samples_for`."""
+        return samples_for(judge, self.gan, lambda starts: bar(starts, "samples"))
 
     def labels(self, judge: Judge) -> np.ndarray | None:
         """The classes that these were asked to be of; None for a run without labels."""
-        return classes_like(self.gan, judge.num, judge.train_labels)
+        return classes_like(self.gan.parts, judge.num, judge.train_labels)
 
     def path_classes(self) -> list[int] | None:
         """The class of each row of `interpolations`; None for a run without labels."""
