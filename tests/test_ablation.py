@@ -12,11 +12,12 @@ import pytest
 
 from experiments.ablation import __main__ as ablation
 from experiments.ablation.changes import BASE, CHANGES, base_of, changed, changes_of, register
-from experiments.ablation.results import METRIC, Change, Tried
+from experiments.ablation.results import METRIC, Change, Tried, table
 from gan_jax import AUGMENTATIONS, MODELS, cli, population_run
 from gan_jax.config import PRESETS, Config
 from gan_jax.errors import UserError
 from gan_jax.evaluation.reals import Reals, held_out, split_train
+from pages import EXPERIMENTS, ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +118,8 @@ def test_the_command_tries_changes_and_takes_what_is_there(
         assert all({METRIC, "recall"} <= scores.keys() for scores in one["scores"])
     table = Path("w/ablation.md").read_text()
     assert table in capsys.readouterr().out
-    assert "| beta1=0 | 3 |" in table
+    assert "\n| `gan` | 3 |" in table
+    assert "\n| `beta1=0` | 3 |" in table
 
     # Nothing is trained again, and a change is added.
     rates: list[float] = []  # of each chunk that is trained
@@ -146,7 +148,9 @@ def test_the_command_tries_changes_and_takes_what_is_there(
         found = json.loads(Path("w/ablation.json").read_text())["changes"]
         assert found["beta1=0"]["datasets"]["own.npz"]["cpu_seconds"] is None
         assert " | – | " in next(
-            line for line in Path("w/ablation.md").read_text().splitlines() if line.startswith("| beta1=0 |")
+            line
+            for line in Path("w/ablation.md").read_text().splitlines()
+            if line.startswith("| `beta1=0` |")
         )
 
     def killed(*_: Any, **__: Any) -> None:
@@ -183,3 +187,33 @@ def test_every_change_is_of_some_base() -> None:
     assert tried == set(CHANGES)
     with pytest.raises(UserError, match="unknown base"):
         base_of("mine")
+
+
+RECORDS = sorted((ROOT / "experiments" / "results").glob("ablation*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_a_record_holds_what_its_scores_say_and_its_page_and_the_readme_what_it_holds(path: Path) -> None:
+    record = json.loads(path.read_text())
+    tried = {
+        name: {
+            dataset: Tried(**{field: one[field] for field in Tried._fields})
+            for dataset, one in change["datasets"].items()
+        }
+        for name, change in record["changes"].items()
+    }
+    for name, change in record["changes"].items():
+        found = Change.of(name, tried, record["floors"])
+        assert (found.ratio, found.verdict) == (pytest.approx(change["ratio"]), change["verdict"])
+        for difference, held in (
+            (found.all, change["ratio_minus_base"]),
+            *((found.own[dataset], one["minus_base"]) for dataset, one in change["datasets"].items()),
+        ):
+            assert difference.mean == pytest.approx(held["mean"])
+            assert difference.interval == pytest.approx(held["interval"])
+    page = table(record)
+    assert path.with_suffix(".md").read_text() == page
+    shown = EXPERIMENTS.read_text()
+    if f"(results/{path.stem}.md)" in shown:
+        rows = [line for line in page.splitlines() if line.startswith(("| `", "| real"))]
+        assert [row for row in rows if row not in shown] == []

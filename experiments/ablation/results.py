@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.ablation.changes import BASE
-from gan_jax import __version__
+from gan_jax import __version__, data
 from gan_jax.comparison.spread import Difference, difference, spread
 from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.storage import write_atomically
@@ -28,13 +28,9 @@ class Tried(NamedTuple):
     scores: list[dict[str, float]]
     cpu_seconds: float | None
 
-    def values(self, metric: str) -> list[float]:
-        """Of the seeds that did not diverge."""
-        return [scores[metric] for scores in self.scores if scores]
-
     def __str__(self) -> str:
         cost = "" if self.cpu_seconds is None else f" in {self.cpu_seconds:.0f} s of CPU"
-        return f"{_cell(self.values(METRIC))}{cost}"
+        return f"{_cell([scores[METRIC] for scores in self.scores if scores])}{cost}"
 
 
 Results = Mapping[str, Mapping[str, Tried]]  # by change, then data set
@@ -47,6 +43,7 @@ def write(out: Path, tried: Results, judges: Mapping[str, Evaluator], about: Map
     entries = {
         name: {
             "ratio": change.ratio,
+            "ratio_minus_base": change.all._asdict(),
             "verdict": change.verdict,
             "datasets": {
                 dataset: {**tried[name][dataset]._asdict(), "minus_base": change.own[dataset]._asdict()}
@@ -58,7 +55,8 @@ def write(out: Path, tried: Results, judges: Mapping[str, Evaluator], about: Map
     protocols = {dataset: judge.name("METRIC") for dataset, judge in judges.items()}
     whole = {"gan_jax": __version__, **about, "protocols": protocols, "floors": floors, "changes": entries}
     write_atomically(out / "ablation.json", json.dumps(whole, indent=1) + "\n")
-    write_atomically(out / "ablation.md", _table(tried, found, judges, floors, about))
+    # As it is read again: what it says of a record is the same ever after.
+    write_atomically(out / "ablation.md", table(json.loads(json.dumps(whole))))
 
 
 class Change(NamedTuple):
@@ -100,43 +98,45 @@ class Change(NamedTuple):
         return cls(own, ratio, difference(ratios(name), ratios(BASE)), lost)
 
 
-def _table(
-    tried: Results,
-    found: Mapping[str, Change],
-    judges: Mapping[str, Evaluator],
-    floors: Mapping[str, Mapping[str, float]],
-    about: Mapping[str, Any],
-) -> str:
-    names = {dataset: judge.dataset for dataset, judge in judges.items()}
-    first, last = about["seeds"]
+def table(record: Mapping[str, Any]) -> str:
+    """The page of what `ablation.json` holds."""
+    names = {dataset: data.dataset_name(dataset) for dataset in record["floors"]}
+    first, last = record["seeds"]
     lines = [
-        f"# One change at a time: {about['base']}, seeds {first} to {last}",
+        f"# One change at a time: {record['base']}, seeds {first} to {last}",
         "",
-        f"Mean ± standard deviation over the seeds, after as many images as in {about['steps']:,} steps of the base: "
-        + " and ".join(judge.name(METRIC) for judge in judges.values())
+        f"Mean ± standard deviation over the seeds, after as many images as in {record['steps']:,} steps of the base: "
+        + " and ".join(name.replace("METRIC", METRIC) for name in record["protocols"].values())
         + ". In brackets the difference to the base with its 95% interval (paired bootstrap). A ratio is the mean over "
-        "the data sets of the distance as a multiple of its floor, that of real train images.",
+        "the data sets of the distance as a multiple of its floor, that of real train images; beside it is its "
+        "difference to the base's.",
+        "",
+        "A change is better if the interval of the ratio's difference is below 0, and that of no data set's above 0. It "
+        "is worse if the ratio's is above 0, or if a seed diverged, and worse on one if only a data set's is above 0. "
+        "With – the seeds do not tell. Each change is judged alone: of twenty that change nothing one looks otherwise.",
         "",
         "| change | steps | "
         + " | ".join(f"{name}: Fréchet | recall" for name in names.values())
         + " | ratio | difference | CPU minutes | verdict |",
         "|---" * (6 + 2 * len(names)) + "|",
     ]
-    for name, change in found.items():
+    for name, change in record["changes"].items():
         cells = []
         for dataset in names:
-            one = tried[name][dataset]
-            interval = "" if name == BASE else f" ({_interval(change.own[dataset])})"
-            cells += [_cell(one.values(METRIC)) + interval, _cell(one.values("recall"))]
-        ratio = "–" if change.ratio is None else f"{change.ratio:.3g}"
-        costs = [one.cpu_seconds for one in tried[name].values()]
-        minutes = "–" if None in costs else f"{sum(filter(None, costs)) / 60:.1f}"
-        steps = next(iter(tried[name].values())).steps
-        verdict = ["", ""] if name == BASE else [_interval(change.all), change.verdict]
+            one = change["datasets"][dataset]
+            interval = "" if name == BASE else f" ({_interval(one['minus_base'])})"
+            scores = [scores for scores in one["scores"] if scores]
+            cells += [_cell([x[METRIC] for x in scores]) + interval, _cell([x["recall"] for x in scores])]
+        ratio = "–" if change["ratio"] is None else _number(change["ratio"])
+        costs = [one["cpu_seconds"] for one in change["datasets"].values()]
+        minutes = "–" if None in costs else f"{sum(costs) / 60:.1f}"
+        steps = next(iter(change["datasets"].values()))["steps"]
+        verdict = ["", ""] if name == BASE else [_interval(change["ratio_minus_base"]), change["verdict"]]
+        label = record["base"] if name == BASE else name
         lines.append(
-            f"| {name} | {steps:,} | {' | '.join(cells)} | {ratio} | {verdict[0]} | {minutes} | {verdict[1]} |"
+            f"| `{label}` | {steps:,} | {' | '.join(cells)} | {ratio} | {verdict[0]} | {minutes} | {verdict[1]} |"
         )
-    real = [f"{floors[dataset][metric]:.3g}" for dataset in names for metric in (METRIC, "recall")]
+    real = [f"{record['floors'][dataset][metric]:.2f}" for dataset in names for metric in (METRIC, "recall")]
     lines.append(f"| real train images | | {' | '.join(real)} | 1 | | | |")
     return "\n".join(lines) + "\n"
 
@@ -145,12 +145,20 @@ def _cell(values: Sequence[float]) -> str:
     found = spread(values)
     if found is None:
         return "diverged"
-    return f"{found.mean:.3g}" + ("" if found.sd is None else f" ± {found.sd:.2g}")
+    return _number(found.mean) + ("" if found.sd is None else f" ± {_number(found.sd)}")
 
 
-def _interval(found: Difference) -> str:
-    if found.n == 0:
+def _interval(found: Mapping[str, Any]) -> str:
+    """A `Difference`, as the record has it."""
+    if found["n"] == 0:
         return "–"
-    if found.interval is None:
-        return f"{found.mean:+.3g}"
-    return f"{found.mean:+.3g} [{found.interval[0]:+.2g}, {found.interval[1]:+.2g}]"
+    if found["interval"] is None:
+        return _number(found["mean"], "+")
+    low, high = found["interval"]
+    return f"{_number(found['mean'], '+')} [{_number(low, '+')}, {_number(high, '+')}]"
+
+
+def _number(value: float, sign: str = "") -> str:
+    """Two decimals, of large numbers fewer; with a true minus, so that no line breaks after it."""
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{value:{sign}.{digits}f}".replace("-", "−")
