@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pages import EXPERIMENTS, ROOT
 
 from experiments.ablation import __main__ as ablation
 from experiments.ablation.changes import BASE, CHANGES, base_of, changed, changes_of, register
@@ -17,7 +18,6 @@ from gan_jax import AUGMENTATIONS, MODELS, cli, population_run
 from gan_jax.config import PRESETS, Config
 from gan_jax.errors import UserError
 from gan_jax.evaluation.reals import Reals, held_out, split_train
-from pages import EXPERIMENTS, ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -111,9 +111,9 @@ def table(record: Mapping[str, Any]) -> str:
         "the data sets of the distance as a multiple of its floor, that of real train images; beside it is its "
         "difference to the base's.",
         "",
-        "A change is better if the interval of the ratio's difference is below 0, and that of no data set's above 0. It "
-        "is worse if the ratio's is above 0, or if a seed diverged, and worse on one if only a data set's is above 0. "
-        "With – the seeds do not tell. Each change is judged alone: of twenty that change nothing one looks otherwise.",
+        "A change is better if the interval of the ratio's difference is below 0, and that of no data set's above 0. "
+        "It is worse if the ratio's is above 0, or if a seed diverged, and worse on one if only a data set's is above "
+        "0. With – the seeds do not tell. Each change is judged alone, without a correction for their number.",
         "",
         "| change | steps | "
         + " | ".join(f"{name}: Fréchet | recall" for name in names.values())
