@@ -13,15 +13,17 @@ NAME = "cost.json"
 
 @contextlib.contextmanager
 def counted(folder: Path) -> Iterator[None]:
-    """Adds what this process spends to the folder's cost. Where it is killed, the cost is unknown from then on."""
-    spent, begin = cpu_seconds(folder), time.process_time()
+    """Adds what this process spends to the folder's cost, if it trains. Where it is killed, the cost is unknown from
+    then on."""
+    spent, begin, saved = cpu_seconds(folder), time.process_time(), _saved(folder)
     if spent is not None and folder.is_dir():
         _record(folder, None)
     try:
         yield
     finally:
         if spent is not None and folder.is_dir():  # made by the work, unless that was refused
-            _record(folder, spent + time.process_time() - begin)
+            trained = not saved or _saved(folder) != saved
+            _record(folder, spent + (time.process_time() - begin if trained else 0.0))
 
 
 def cpu_seconds(folder: Path) -> float | None:
@@ -32,6 +34,11 @@ def cpu_seconds(folder: Path) -> float | None:
         return float(json.loads(content_of(folder / NAME))["cpu_seconds"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def _saved(folder: Path) -> list[str]:
+    """The checkpoints."""
+    return sorted(path.name for path in (folder / "checkpoints").glob("*"))
 
 
 def _record(folder: Path, seconds: float | None) -> None:

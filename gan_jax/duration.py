@@ -5,7 +5,6 @@ repeated, with as many, however fast the machine is by then.
 """
 
 import dataclasses
-import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,13 +29,14 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 USED = 0.97
 # Seconds of measuring: a share of the time, within bounds.
 SHARE, LEAST, MOST = 0.02, 1.0, 10.0
+LONG = 50  # chunks: of so many a part of one does not matter
 
 
 def _seconds(value: Any) -> float:
     if isinstance(value, str):
         found = re.fullmatch(r"(\d+\.?\d*|\.\d+)([hms])", value.strip())
         value = float(found[1]) * UNITS[found[2]] if found else None
-    return options.real("", lambda x: x > 0).convert(value)
+    return float(f"{options.real('', lambda x: x > 0).convert(value):.12g}")  # 4.1m are 246 s
 
 
 TIME = options.Rule(
@@ -95,8 +95,9 @@ def steps_within(
 ) -> int:
     """How many steps of a run take about so long: `dataclasses.replace(config, steps=steps_within(config, "10m"))`.
 
-    Measured by steps that are thrown away. That, and compiling, which `fit` then has behind it unless the run is
-    shorter than a chunk, is part of the time. Whole chunks, mostly of `log_every` steps, if it is one at least.
+    Measured by steps that are thrown away. That is part of the time, and so is compiling, which `fit` then has behind
+    it, unless an accelerator's run is shorter than a chunk. Long runs are whole chunks, mostly of `log_every` steps; on
+    an accelerator all are that are one at least, since another length is another program.
 
     Args:
       config: the run; its own length does not count.
@@ -122,15 +123,16 @@ def steps_within(
     cost = _cost(a_step, took)
     gone = time.perf_counter() - began
     left = seconds - gone - sum(spent for task, spent in took.items() if task.last)
-    whole = gan.plan.length
+    chunk, known = gan.plan.length, devices.needs_known_length(jax.devices()[0])
     steps = int(USED * left / cost)
-    if steps < whole:  # a run without a whole chunk is another program
-        steps = min(whole, int(USED * (left - compiling) / cost))
+    if known and steps < chunk:
+        steps = min(chunk, int(USED * (left - compiling) / cost))
     if steps < 1:
         raise UserError(
             f"--time={text} is too short: {gone:.0f} s are over once the program is compiled, and a step takes "
             f"{cost:.2g} s. Give more."
         )
+    whole = chunk if known or steps >= LONG * chunk else 1
     return min(steps // whole * whole or steps, MOST_UPDATES // config.d_steps)
 
 
@@ -165,25 +167,24 @@ def _trial(
 def _step_seconds(gan: Gan, run: Callable[[GanState, int], GanState], least: float) -> tuple[float, float]:
     """Seconds of a step, by chunks that take so many seconds together, and those of compiling."""
     # An accelerator has a program of its own for whole chunks. On a CPU a few steps tell how long more would take.
-    length = gan.plan.length
-    every = gan.parts.penalty_every
-    n = length if devices.needs_known_length(jax.devices()[0]) else min(length, every)
-    begin = time.perf_counter()
-    begun = run(gan.state, n)  # compiles; and what follows begins no epoch, whose order takes a while
-    first, started = time.perf_counter() - begin, n
-    rounds = lambda n: every // math.gcd(n, every)  # chunks whose steps are whole rounds of lazy penalties
-    while (took := _timed(_chunks, run, begun, n, rounds(n))) < least / 2 and n < length:
+    length, every = gan.plan.length, gan.parts.penalty_every
+    n = length if devices.needs_known_length(jax.devices()[0]) else min(length, every, 16)
+    reached = gan.state
+
+    def chunk() -> float:
+        nonlocal reached
+        begin = time.perf_counter()
+        reached = run(reached, n)
+        return time.perf_counter() - begin
+
+    first, started = chunk(), n  # compiles
+    while (total := chunk()) < least / 2 and n < length:
         n = min(length, n * 4)
-    total, steps = took, n * rounds(n)
-    while total < least:
-        total, steps = total + _timed(_chunks, run, begun, n, rounds(n)), steps + n * rounds(n)
+    steps = n
+    # Lazy penalties are in it as often as in the run, if that does not take long.
+    while total < least or (steps % every and total < 2 * least):
+        total, steps = total + chunk(), steps + n
     return total / steps, max(0.0, first - started * total / steps)
-
-
-def _chunks(run: Callable[[GanState, int], GanState], begun: GanState, steps: int, count: int) -> None:
-    """So many chunks, one after the other."""
-    for _ in range(count):
-        begun = run(begun, steps)
 
 
 def _task_seconds(task: Task, gan: Gan) -> float:

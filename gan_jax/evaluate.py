@@ -31,7 +31,7 @@ from gan_jax.evaluation.mixtures import NUM_POINTS, MixtureEvaluator
 from gan_jax.evaluation.named import Judge, evaluator_of
 from gan_jax.evaluation.protocol import NUM, NUM_FOR_MODES, Evaluator, usual_num
 from gan_jax.evaluation.reals import Data, Reals, Source, load_reals, train_command
-from gan_jax.evaluation.scores import INCEPTION_FAMILIES, Score
+from gan_jax.evaluation.scores import INCEPTION_FAMILIES, LABEL_ACCURACY, Score
 from gan_jax.evaluation.subjects import JudgedFile, JudgedRun, judged_runs
 from gan_jax.evaluation.table import table
 from gan_jax.features import FeatureNetwork, choose_network, load_inception
@@ -229,7 +229,7 @@ def evaluate(options: Options) -> None:
     for target, subject in subjects.items():
         judged = _judged(subject, evaluators[subject.data])
         tables.setdefault(subject.data, {})[subject.name] = judged.scores
-        if (accuracy := judged.report.get("label_accuracy")) is not None:
+        if (accuracy := judged.report.get(LABEL_ACCURACY)) is not None:
             own = (
                 f", which is right on {accuracy['test']:.2%} of the test images" if "test" in accuracy else ""
             )

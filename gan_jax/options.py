@@ -233,7 +233,8 @@ def _converted(name: str, value: Any, found: Option) -> Any:
 
 def apart(values: Iterable[Any]) -> list[Any]:
     """The values, of which a text may hold several between commas, or none."""
-    return [part for x in values for part in (x.split(",") if isinstance(x, str) else [x]) if part != ""]
+    split = lambda x: [part.strip() for part in x.split(",")] if isinstance(x, str) else [x]
+    return [part for x in values for part in split(x) if part != ""]
 
 
 def converted(name: str, value: Any, rule: Rule) -> Any:

@@ -86,6 +86,8 @@ def _check_augmentations(parts: "Parts") -> None:
         flag = f"--augment={name}"
         if not isinstance(augmentation, Augmentation) or not callable(augmentation.apply):
             raise UserError(f"{flag}: it must be a gan_jax.Augmentation, and is {_kind(augmentation)}.")
+        if type(augmentation.draws) is not int or augmentation.draws < 0:
+            raise UserError(f"{flag}: draws must be a whole number from 0 on, and is {augmentation.draws!r}.")
         with calling(flag):
             try:
                 uniform = jax.ShapeDtypeStruct((2, augmentation.draws), jnp.float32)

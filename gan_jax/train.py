@@ -107,7 +107,8 @@ def train(config: Config, team: Job | None = None, limit: timed.Limit | None = N
         start = _start(config, parts, plan, facts.num_images, checkpoints)
         if team is not None:
             together.share(start)
-        workdir.write_config(folder, config, facts, length)
+        # A run that goes on by its config.json keeps the time of which its steps were made.
+        workdir.write_config(folder, config, facts, length or workdir.time_of(folder, plan.total))
         environment.record(folder, start.step if start else 0, report.warn)
         status.begin(start.step if start else 0)
         report.save_picture(folder / "real.png", drawing.real(config, images))

@@ -148,8 +148,18 @@ def claim(config: Config, facts: Facts, time: str | None = None) -> Iterator[Pat
 
 
 def check(config: Config, facts: Facts) -> None:
-    """Raises `UserError` as `claim` does where the run's folder holds what is not this run's."""
-    _check(path_of(config), config, facts)
+    """Raises `UserError` as `claim` does where the run's folder holds what is not this run's, or cannot be made."""
+    folder = path_of(config)
+    _check(folder, config, facts)
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise UserError(f"--workdir={folder} cannot be used: {there} is no folder that can be written to.")
+
+
+def time_of(folder: Path, steps: int) -> str | None:
+    """The time of which the run in `folder` was made so many steps, if it was."""
+    record = read(folder)
+    return record.time if record.config.steps == steps else None
 
 
 def write_config(folder: Path, config: Config, facts: Facts, time: str | None = None) -> None:

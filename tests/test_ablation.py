@@ -132,6 +132,10 @@ def test_the_command_tries_changes_and_takes_what_is_there(
 
     monkeypatch.setattr(population_run, "iterate", counted)
     assert ablation.main([*FLAGS, "rates=half"]) == 0
+    with pytest.raises(UserError, match="has rates=half, and --changes leaves that out"):
+        ablation.main(FLAGS)
+    with pytest.raises(UserError, match="is of another ablation: give another --out"):
+        ablation.main([*FLAGS, "rates=half", "--seed=5"])
     assert rates == [1e-4]
     again = json.loads(Path("w/ablation.json").read_text())["changes"]
     assert list(again) == [BASE, "beta1=0", "rates=half"]
@@ -144,7 +148,7 @@ def test_the_command_tries_changes_and_takes_what_is_there(
     for cost in (None, '{"cpu_seconds": null}', "{"):
         file = Path("w/own/beta1=0/seeds-0-0/cost.json")
         file.unlink() if cost is None else file.write_text(cost)
-        assert ablation.main(FLAGS) == 0
+        assert ablation.main([*FLAGS, "rates=half"]) == 0
         found = json.loads(Path("w/ablation.json").read_text())["changes"]
         assert found["beta1=0"]["datasets"]["own.npz"]["cpu_seconds"] is None
         assert " | – | " in next(
@@ -159,7 +163,18 @@ def test_the_command_tries_changes_and_takes_what_is_there(
 
     monkeypatch.setattr(ablation, "train_population", killed)
     with pytest.raises(KeyboardInterrupt):
-        ablation.main(FLAGS)
+        ablation.main([*FLAGS, "rates=half"])
+
+
+def test_what_no_distance_can_be_computed_of_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (400, 8, 8, 1), np.uint8)
+    np.savez("own.npz", images=images)
+    with pytest.raises(UserError, match=r"no Fréchet distance for own: with .* it takes at least"):
+        ablation.main(["--base=gan", "--datasets=own.npz", "--steps=3", "--workdir=w"])
+    assert not Path("w").exists()
 
 
 @pytest.mark.parametrize(
@@ -169,6 +184,7 @@ def test_the_command_tries_changes_and_takes_what_is_there(
         (["--changes", "z_dim=3"], "unknown change 'z_dim=3'"),
         (["--changes", "z_dim=64", "z_dim=64"], "--changes names one twice"),
         (["--datasets"], "--datasets must name one data set or more"),
+        (["--datasets", "a/x.npz", "b/x.npz"], "--datasets has two of the name x"),
     ],
 )
 def test_bad_options_are_one_line(

@@ -32,6 +32,18 @@ def test_it_adds_up_over_processes_that_end_or_fail(tmp_path: Path) -> None:
     assert both > first
 
 
+def test_gans_that_are_at_their_end_cost_no_more(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
+    (tmp_path / NAME).write_text('{"cpu_seconds": 2.5}')
+    with counted(tmp_path):
+        work()
+    assert cpu_seconds(tmp_path) == 2.5
+    with counted(tmp_path):
+        work()
+        (tmp_path / "checkpoints" / "6").mkdir()
+    assert cpu_seconds(tmp_path) > 2.5  # type: ignore[operator]
+
+
 def test_it_is_unknown_once_a_process_was_killed(tmp_path: Path) -> None:
     with counted(tmp_path / "refused"):
         pass

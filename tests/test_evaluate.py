@@ -394,8 +394,9 @@ def test_a_conditional_runs_samples_are_held_against_the_classes_asked_for(
     assert found["samples"] == pytest.approx((labels != 7).mean(), abs=0.01)
     assert found["test"] == pytest.approx(0.996, abs=0.006)  # the classifier's own, on these 500
     of_three = (labels == 3).sum() / (asked == 3).sum()
-    right = [1.0] * 3 + [of_three] + [1.0] * 3 + [1.0] * 2  # 0 to 6, then 8 and 9: none was to be a seven
-    np.testing.assert_allclose(found["by_class"], right, atol=0.05)
+    right = [1.0] * 3 + [of_three] + [1.0] * 3 + [1.0] * 2
+    assert list(found["by_class"]) == list("012345689")  # none was to be a seven
+    np.testing.assert_allclose(list(found["by_class"].values()), right, atol=0.05)
 
 
 SCORED = f"""

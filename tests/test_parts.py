@@ -181,6 +181,8 @@ GROWING = optax.GradientTransformation(
         (SCHEDULES, failing, "KeyError: 'mine'"),
         (AUGMENTATIONS, failing, "it must be a gan_jax.Augmentation, and is of the type function"),
         (AUGMENTATIONS, Augmentation(1, failing), "KeyError: 'mine'"),
+        (AUGMENTATIONS, Augmentation(-1, failing), "draws must be a whole number from 0 on, and is -1"),
+        (AUGMENTATIONS, Augmentation(1.5, failing), "draws must be a whole number from 0 on, and is 1.5"),
         (
             AUGMENTATIONS,
             Augmentation(0, lambda uniform, images: images[:, 1:]),

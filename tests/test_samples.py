@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 import gan_jax
+from gan_jax import data
+from gan_jax.comparison import results, scoring
 from gan_jax.comparison.scoring import scores_of
 from gan_jax.config import Config
 from gan_jax.evaluation import Evaluator
 from gan_jax.evaluation.samples import classes_like, samples_like
 from gan_jax.evaluation.subjects import JudgedRun
+from gan_jax.features.choice import choose_network
 from gan_jax.features.random_net import random_network
 from gan_jax.loop import Loop
 
@@ -40,6 +43,12 @@ def test_classes_have_the_shares_of_the_labels(gans: tuple[gan_jax.Gan, gan_jax.
     assert few is not None
     np.testing.assert_array_equal(few, found)  # whatever the order of the labels
     assert (np.bincount(few[:100], minlength=3) > [60, 10, 1]).all()  # mixed
+    for num, counts in ((10, [7, 2, 1]), (4, [2, 1, 1]), (3, [1, 1, 1]), (2, [1, 1, 0])):
+        rare = classes_like(
+            conditional.parts, num, LABELS
+        )  # a rare class is there, where there is room for it
+        assert rare is not None
+        assert np.bincount(rare, minlength=3).tolist() == counts
     in_turn = classes_like(conditional.parts, 6, None)
     assert in_turn is not None
     assert in_turn.tolist() == [0, 1, 2, 0, 1, 2]
@@ -61,7 +70,7 @@ def test_whoever_judges_a_conditional_gan_takes_them(
     _, conditional = gans
     judged: list[np.ndarray] = []
     monkeypatch.setattr(Evaluator, "frechet", lambda self, images: float(judged.append(images) or 1))
-    monkeypatch.setattr(Evaluator, "scores", lambda self, images: judged.append(images) or [])
+    monkeypatch.setattr(Evaluator, "scores", lambda self, images, seen: judged.append(images) or [])
     families = ("density and coverage",)
     judge = Evaluator(
         IMAGES,
@@ -98,3 +107,28 @@ def test_samples_are_those_that_sample_draws_of_these_classes(gans: tuple[gan_ja
     for label in np.unique(classes):
         alike = conditional.sample(9, 5, int(label))
         np.testing.assert_array_equal(found[classes == label], alike[classes == label])
+
+
+def test_a_comparison_has_the_share_of_the_class_asked_for(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, all_labels = data.load("mnist", "train")
+    network = choose_network(images, all_labels, "mnist")
+    real, labels = images[:200], all_labels[:200]
+    judge = Evaluator(real, real, train_labels=labels, network=network, num=100, families=("classes",))
+    population = next(iter(gan_jax.fit_population([small(steps=1, conditional=True)], real, labels)))
+    asked = classes_like(population.parts, 100, labels)
+    assert asked is not None
+    of = {int(label): real[labels == label] for label in np.unique(labels)}
+    drawn = np.stack([of[7 if label == 3 else label][0] for label in asked])  # every three is a seven
+    monkeypatch.setattr(scoring, "samples_for", lambda judge, gan: drawn)
+    found = scores_of(population, judge, tmp_path)
+    assert found.scores[0]["label_accuracy"] == np.mean(asked != 3)
+    results.write(tmp_path, {"hinge": found}, judge, dataset="mnist")
+    head, _, row, floor = (tmp_path / "report.md").read_text().splitlines()[4:8]
+    column = head.split(" | ").index("class asked for")
+    assert row.split(" | ")[column] == f"{np.mean(asked != 3):.4g}"
+    assert floor.count("|") == head.count("|")
+
+    plain = next(iter(gan_jax.fit_population([small(steps=1)], real)))
+    assert "label_accuracy" not in scores_of(plain, judge, tmp_path).scores[0]

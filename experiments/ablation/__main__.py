@@ -5,10 +5,11 @@
 
 Each change's seeds train side by side, on as many images as the base's, and are judged by images of the train split
 that no GAN has seen: the test images are left for the report of what is chosen. Writes ablation.md and ablation.json,
-anew after each change. Rerun the same command to go on, or with more --changes.
+anew after each change. Rerun the same command to go on, or with more --changes beside those that are there.
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from gan_jax.evaluation.scores import FRECHET
 from gan_jax.features.choice import choose_network
 from gan_jax.options import COUNT, PATH, SEED, TEXT, Rule, check, choice, option, whole
 from gan_jax.population_run import train_population
-from gan_jax.storage import expanded
+from gan_jax.storage import content_of, expanded
 
 FAMILIES = (FRECHET, "precision and recall")
 
@@ -72,6 +73,11 @@ class Options:
                 raise UserError(f"--{name} names one twice: give each once.")
         if not self.datasets:
             raise UserError("--datasets must name one data set or more.")
+        names = [data.dataset_name(dataset) for dataset in self.datasets]
+        if alike := next((name for name in names if names.count(name) > 1), None):
+            raise UserError(
+                f"--datasets has two of the name {alike}, and both would have its folder: rename one."
+            )
 
 
 def ablate(options: Options) -> Path:
@@ -87,6 +93,8 @@ def ablate(options: Options) -> Path:
     judges = {dataset: judge for dataset, (_, judge) in sets.items()}
     # The base first: all others are held against it.
     names = [BASE, *(name for name in options.changes or changes_of(base) if name != BASE)]
+    _check_kept(out, names, options)
+    out.mkdir(parents=True, exist_ok=True)
     tried: dict[str, dict[str, Tried]] = {}
     for name in names:
         tried[name] = {}
@@ -94,14 +102,33 @@ def ablate(options: Options) -> Path:
             config = dataclasses.replace(changed(base, name, options.steps), **_source(dataset, options))
             place = folder / folder_name(data.dataset_name(dataset)) / folder_name(name)
             tried[name][dataset] = _tried(config, options, reals, judge, place)
-        out.mkdir(parents=True, exist_ok=True)
         write(out, tried, judges, _about(options))
         print(f"{name}: {', '.join(str(found) for found in tried[name].values())}", flush=True)
     return out
 
 
+def _check_kept(out: Path, names: Sequence[str], options: Options) -> None:
+    """Raises `UserError` where the folder has results that would be lost."""
+    try:
+        record = json.loads(content_of(out / "ablation.json"))
+        about, there = _about(options), {**record, "datasets": list(record["floors"])}
+        lost = [name for name in record["changes"] if name not in names]
+    except (OSError, ValueError, TypeError, KeyError):
+        return
+    same = {**about, "datasets": list(options.datasets)}
+    if any(there.get(name) != value for name, value in same.items() if name != "device"):
+        raise UserError(
+            f"{out}/ablation.json is of another ablation: give another --out, or another --workdir."
+        )
+    if lost:
+        raise UserError(
+            f"{out}/ablation.json has {', '.join(lost)}, and --changes leaves that out: name it as well, or give "
+            "another --out."
+        )
+
+
 def _source(dataset: str, options: Options) -> dict[str, Any]:
-    has_files = dataset in data.DATASETS and dataset != "mnist"
+    has_files = dataset in data.DATASETS and dataset not in ("mnist", "stacked_mnist")
     return {"dataset": dataset, "data_dir": options.data_dir if has_files else None}
 
 
@@ -121,6 +148,7 @@ def _split(dataset: str, options: Options) -> tuple[Reals, Evaluator]:
         split=VAL,
         progress=lambda x, title: x,
     )
+    judge.check_frechet()
     return reals, judge
 
 

@@ -17,13 +17,14 @@ from gan_jax.comparison.scoring import Scored
 from gan_jax.comparison.spread import Difference, difference, spread, told_apart
 from gan_jax.errors import printable
 from gan_jax.evaluation.named import Judge
-from gan_jax.evaluation.scores import heading, sayable
+from gan_jax.evaluation.scores import LABEL_ACCURACY, heading, sayable
 from gan_jax.storage import replacing, write_atomically
 
 # The metrics by which pairs of systems are compared, as far as there are any: in words, and whether less is better.
 COMPARED = {
     "frechet_distance": ("Fréchet distance", True),
     "recall": ("recall", False),
+    LABEL_ACCURACY: ("the share of samples of the class asked for", False),
     "modes_found": ("modes found", False),
     "mode_kl": ("mode KL", True),
     "high_quality": ("the share of samples of high quality", False),
@@ -134,7 +135,17 @@ def _report(
         diverged = f"{sum(d >= 0 for d in entry.diverged)} of {seeds}"
         lines.append(_row([label, str(entry.steps), *cells, diverged, _collapsed(entry, floors)]))
     if floors:
-        lines.append(_row([evaluator.floors_of, "", *(f"{floors[m]:.4g}" for m in metrics), "", ""]))
+        lines.append(
+            _row(
+                [
+                    evaluator.floors_of,
+                    "",
+                    *(f"{floors[m]:.4g}" if m in floors else "" for m in metrics),
+                    "",
+                    "",
+                ]
+            )
+        )
     if lost := _lost(entries):
         lines += ["", f"Diverged: {', '.join(lost)}."]
     lines += ["", *_sentences(pairs), "", "![Losses over training](curves.png)"]

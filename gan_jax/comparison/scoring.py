@@ -13,8 +13,10 @@ from gan_jax import pictures, plugins
 from gan_jax.config import Config
 from gan_jax.drawing import shown_beside
 from gan_jax.evaluation.named import Judge
+from gan_jax.evaluation.protocol import Evaluator, choose
 from gan_jax.evaluation.samples import classes_like, samples_for
-from gan_jax.parts import Parts
+from gan_jax.evaluation.scores import LABEL_ACCURACY
+from gan_jax.gan import Gan
 from gan_jax.population import Population
 from gan_jax.report import LogRow, read_rows
 from gan_jax.storage import content_of, replacing, sha256_of_arrays, write_atomically
@@ -51,6 +53,7 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
     own = (
         None in evaluator.families.values()
     )  # a metric of someone's own has no version: its plugin's content is one
+    asked = classes_like(population.parts, evaluator.num, evaluator.train_labels)
     key = {
         "step": population.step,
         "protocol": evaluator.name("scores"),
@@ -58,7 +61,7 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
         "judge": evaluator.digest,
         "families": dict(evaluator.families),
         "plugins": sorted(plugin.sha256 for plugin in plugins.LOADED.values()) if own else [],
-        "classes": _sha256_of_classes(population.parts, evaluator),
+        "classes": None if asked is None else sha256_of_arrays({"asked": asked}),
     }
     path = folder / NAME
     known = [] if own and not key["plugins"] else _read(path, key)
@@ -73,8 +76,7 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
         if i < len(known) and known[i]:
             scores.append(known[i])
             continue
-        images = samples_for(evaluator, gan)
-        scores.append({score.metric: score.value for score in evaluator.scores(images)})
+        scores.append(_scores(gan, evaluator, asked))
         write_scores(path, key, scores)
     grid = np.concatenate(rows) if rows else np.zeros((1, 28, 28, 1), np.uint8)
     with replacing(folder / "samples.png") as new:
@@ -83,10 +85,17 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
     return Scored(population.configs, population.plan.total, population.diverged.tolist(), scores, log, grid)
 
 
-def _sha256_of_classes(parts: Parts, evaluator: Judge) -> str | None:
-    """Of the classes that a conditional GAN is asked for."""
-    classes = classes_like(parts, evaluator.num, evaluator.train_labels)
-    return None if classes is None else sha256_of_arrays({"classes": classes})
+def _scores(gan: Gan, evaluator: Judge, asked: np.ndarray | None) -> dict[str, float]:
+    """Of a member's samples, by metric; with labels also the share of them that are of the class asked for."""
+    images = samples_for(evaluator, gan)
+    if not isinstance(evaluator, Evaluator):
+        return {score.metric: score.value for score in evaluator.scores(images)}
+    seen = evaluator.see(choose(images, evaluator.num, evaluator.seed))
+    found = {score.metric: score.value for score in evaluator.scores(images, seen)}
+    if asked is not None:
+        accuracy = evaluator.label_accuracy(seen, choose(asked, evaluator.num, evaluator.seed))
+        found |= {} if accuracy is None else {LABEL_ACCURACY: accuracy}
+    return found
 
 
 def join_scores(parts: Sequence[tuple[Path, int]], folder: Path) -> None:

@@ -11,7 +11,7 @@ from gan_jax import __version__
 from gan_jax.evaluation import picture, table
 from gan_jax.evaluation.neighbours import NEIGHBOURS
 from gan_jax.evaluation.protocol import Evaluator, choose
-from gan_jax.evaluation.scores import FRECHET, Score, Seen
+from gan_jax.evaluation.scores import FRECHET, LABEL_ACCURACY, Score, Seen
 from gan_jax.evaluation.subjects import JudgedFile, JudgedRun
 from gan_jax.metrics import class_histogram
 from gan_jax.storage import sha256_of_arrays
@@ -58,7 +58,7 @@ def judge(subject: JudgedRun | JudgedFile, evaluators: list[Evaluator]) -> Judge
         report["class_shares"] = {"samples": shares.fake.tolist(), "test": shares.real.tolist()}
     labels = subject.labels(first)
     if labels is not None and first.network.judges_labels:
-        report["label_accuracy"] = _label_accuracy(first, seen, choose(labels, first.num, first.seed))
+        report[LABEL_ACCURACY] = _label_accuracy(first, seen, choose(labels, first.num, first.seed))
     return Judged(scores, report, partial(picture.save, page))
 
 
@@ -82,11 +82,12 @@ def _class_shares(evaluator: Evaluator, seen: Seen) -> picture.ClassShares | Non
 
 def _label_accuracy(evaluator: Evaluator, seen: Seen, labels: np.ndarray) -> dict[str, Any]:
     """Shares of a conditional run's samples that the classifier takes for what they were to be, and of test images."""
-    right = seen.labels == labels
-    by_class = [float(right[labels == label].mean()) for label in np.unique(labels)]
-    found: dict[str, Any] = {"samples": float(right.mean()), "by_class": by_class}
+    by_class = {
+        str(label): float(np.mean(seen.labels[labels == label] == label)) for label in np.unique(labels)
+    }
+    found: dict[str, Any] = {"samples": evaluator.label_accuracy(seen, labels), "by_class": by_class}
     if evaluator.test_labels is not None:
-        found["test"] = float(np.mean(evaluator.statistics.test.labels == evaluator.test_labels))
+        found["test"] = evaluator.label_accuracy(evaluator.statistics.test, evaluator.test_labels)
     return found
 
 

@@ -179,6 +179,10 @@ class Evaluator:
             ]
         return found
 
+    def label_accuracy(self, seen: Seen, labels: np.ndarray) -> float | None:
+        """The share of what `see` gave that the network takes for these labels [n]; None where it judges no labels."""
+        return float(np.mean(seen.labels == labels)) if self.network.judges_labels else None
+
     def floors(self) -> dict[str, float]:
         """Every metric of real train images in place of samples; no generator should beat it in distance, coverage."""
         bounds = [self.statistics.bounds(family) for family in self._families]

@@ -37,6 +37,7 @@ def classes_like(parts: Parts, num: int, labels: np.ndarray | None) -> np.ndarra
 
     All samples together are compared with all real images: in other shares a perfect generator's would be far from
     them. Labels that the GAN does not know are left out. Where none are left, each class is asked for equally often.
+    Of a rare class there is one at least, if there are as many samples as classes.
     """
     in_turn, known = generate.classes(parts, num), parts.num_classes
     if in_turn is None or known is None:
@@ -45,5 +46,7 @@ def classes_like(parts: Parts, num: int, labels: np.ndarray | None) -> np.ndarra
     if not len(labels):
         return np.asarray(in_turn)
     # Evenly spaced among the sorted labels, and then mixed: a part of them has these shares too.
-    chosen = (2 * np.arange(num) + 1) * len(labels) // (2 * num)
-    return np.random.default_rng(0).permutation(np.sort(labels)[chosen]).astype(np.int32)
+    asked = np.sort(labels)[(2 * np.arange(num) + 1) * len(labels) // (2 * num)]
+    for rare in np.setdiff1d(labels, asked) if num >= known else ():
+        asked[np.argmax(asked == np.bincount(asked).argmax())] = rare  # in the place of one of the commonest
+    return np.random.default_rng(0).permutation(asked).astype(np.int32)

@@ -193,8 +193,9 @@ def _modes(real: Seen, fake: Seen, seed: int) -> dict[str, Measured]:
 
 
 FRECHET = "Fréchet distance"
-# Of metrics of no family: those of a mixture.
-OTHER_HEADINGS = {"high_quality": "high quality"}
+LABEL_ACCURACY = "label_accuracy"
+# Of metrics of no family: of a mixture, and of the classes that a conditional run was asked for.
+OTHER_HEADINGS = {"high_quality": "high quality", LABEL_ACCURACY: "class asked for"}
 
 FAMILIES: dict[str, Family] = {
     FRECHET: Family(_frechet, {"frechet_distance": "Fréchet"}, lambda width: width + 1, version=1),
