@@ -23,8 +23,8 @@ __all__ = ["parse", "run", "use_compilation_cache"]
 T = TypeVar("T")
 
 _PLUGIN_HELP = (
-    "Python files to import first: they register losses, penalties, augmentations, nets, optimizers, data sets, "
-    "metrics."
+    "Python files to import first: they register losses, penalties, augmentations, nets, optimizers, schedules, "
+    "data sets, metrics."
 )
 
 
