@@ -18,11 +18,12 @@ def counted(folder: Path) -> Iterator[None]:
     spent, begin, saved = cpu_seconds(folder), time.process_time(), _saved(folder)
     if spent is not None and folder.is_dir():
         _record(folder, None)
+    trained = True
     try:
         yield
+        trained = not saved or _saved(folder) != saved
     finally:
         if spent is not None and folder.is_dir():  # made by the work, unless that was refused
-            trained = not saved or _saved(folder) != saved
             _record(folder, spent + (time.process_time() - begin if trained else 0.0))
 
 

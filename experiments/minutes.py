@@ -5,7 +5,7 @@
 
 All train in this process and take turns, a chunk of each in every round, so that a busy moment of the machine meets
 all of them. On a CPU times are the process's CPU time, on an accelerator a clock's. Compiling, checkpoints and scores
-do not count. Writes minutes.md to --out. Expect eight minutes of a core, of which two are for compiling.
+do not count. Writes minutes.md to --out. Expect four minutes of a core, of which two are for compiling.
 """
 
 import dataclasses

@@ -95,9 +95,9 @@ def steps_within(
 ) -> int:
     """How many steps of a run take about so long: `dataclasses.replace(config, steps=steps_within(config, "10m"))`.
 
-    Measured by steps that are thrown away. That is part of the time, and so is compiling, which `fit` then has behind
-    it, unless an accelerator's run is shorter than a chunk. Long runs are whole chunks, mostly of `log_every` steps; on
-    an accelerator all are that are one at least, since another length is another program.
+    Measured by steps that are thrown away. That, and compiling, which `fit` then has behind it unless the run is
+    shorter than a chunk, is part of the time. A run of many chunks, mostly of `log_every` steps, is whole chunks. On an
+    accelerator every run of a chunk or more is: another length would be another program.
 
     Args:
       config: the run; its own length does not count.
@@ -123,16 +123,16 @@ def steps_within(
     cost = _cost(a_step, took)
     gone = time.perf_counter() - began
     left = seconds - gone - sum(spent for task, spent in took.items() if task.last)
-    chunk, known = gan.plan.length, devices.needs_known_length(jax.devices()[0])
+    chunk = gan.plan.length
     steps = int(USED * left / cost)
-    if known and steps < chunk:
+    if steps < chunk:  # a run without a whole chunk is another program
         steps = min(chunk, int(USED * (left - compiling) / cost))
     if steps < 1:
         raise UserError(
             f"--time={text} is too short: {gone:.0f} s are over once the program is compiled, and a step takes "
             f"{cost:.2g} s. Give more."
         )
-    whole = chunk if known or steps >= LONG * chunk else 1
+    whole = chunk if steps >= LONG * chunk or devices.needs_known_length(jax.devices()[0]) else 1
     return min(steps // whole * whole or steps, MOST_UPDATES // config.d_steps)
 
 
@@ -166,25 +166,32 @@ def _trial(
 
 def _step_seconds(gan: Gan, run: Callable[[GanState, int], GanState], least: float) -> tuple[float, float]:
     """Seconds of a step, by chunks that take so many seconds together, and those of compiling."""
-    # An accelerator has a program of its own for whole chunks. On a CPU a few steps tell how long more would take.
     length, every = gan.plan.length, gan.parts.penalty_every
-    n = length if devices.needs_known_length(jax.devices()[0]) else min(length, every, 16)
-    reached = gan.state
+    # An accelerator has a program of its own for whole chunks. On a CPU a few steps tell how long more would take.
+    n = first = length if devices.needs_known_length(jax.devices()[0]) else 1
+    begin = time.perf_counter()
+    begun = run(gan.state, n)  # compiles; and what follows begins no epoch, whose order takes a while
+    started = time.perf_counter() - begin
+    # From here on n steps have as many lazy penalties as they can have, from the next step on as few.
+    most = begun.replace(step=begun.step * 0 + every)
+    fewest = begun.replace(step=begun.step * 0 + every + 1)
 
-    def chunk() -> float:
-        nonlocal reached
-        begin = time.perf_counter()
-        reached = run(reached, n)
-        return time.perf_counter() - begin
+    def chunks() -> tuple[float, float]:
+        """Seconds of n steps with their share of penalties, and of all that was run for it."""
+        longer, share = _timed(run, most, n), n / every % 1
+        if not share:  # whole rounds of them
+            return longer, longer
+        shorter = _timed(run, fewest, n)
+        return shorter + (longer - shorter) * share, longer + shorter
 
-    first, started = chunk(), n  # compiles
-    while (total := chunk()) < least / 2 and n < length:
+    while (took := chunks())[1] < least / 2 and n < length:
         n = min(length, n * 4)
-    steps = n
-    # Lazy penalties are in it as often as in the run, if that does not take long.
-    while total < least or (steps % every and total < 2 * least):
-        total, steps = total + chunk(), steps + n
-    return total / steps, max(0.0, first - started * total / steps)
+    found, spent = [took[0]], took[1]
+    while spent < least:
+        took = chunks()
+        found, spent = [*found, took[0]], spent + took[1]
+    a_step = max(sum(found) / len(found), 0.0) / n
+    return a_step, max(0.0, started - first * a_step)
 
 
 def _task_seconds(task: Task, gan: Gan) -> float:

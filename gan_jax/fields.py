@@ -40,11 +40,7 @@ def _preset_hint(name: str) -> str | None:
 
 
 def _none_hint(kind: str) -> Callable[[str], str | None]:
-    return lambda name: (
-        f"For none write --{kind} without a value (in --vary {kind}=)."
-        if name in ("none", "no", "off")
-        else None
-    )
+    return lambda name: f"For none write --{kind} without a value." if name in ("none", "no", "off") else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

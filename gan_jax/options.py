@@ -233,7 +233,7 @@ def _converted(name: str, value: Any, found: Option) -> Any:
 
 def apart(values: Iterable[Any]) -> list[Any]:
     """The values, of which a text may hold several between commas, or none."""
-    split = lambda x: [part.strip() for part in x.split(",")] if isinstance(x, str) else [x]
+    split = lambda x: [part.strip() or part for part in x.split(",")] if isinstance(x, str) else [x]
     return [part for x in values for part in split(x) if part != ""]
 
 

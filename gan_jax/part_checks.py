@@ -6,6 +6,7 @@ through code of ours; where the part itself raised, its error is the cause.
 
 import contextlib
 import dataclasses
+import numbers
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,7 @@ def _check_augmentations(parts: "Parts") -> None:
         flag = f"--augment={name}"
         if not isinstance(augmentation, Augmentation) or not callable(augmentation.apply):
             raise UserError(f"{flag}: it must be a gan_jax.Augmentation, and is {_kind(augmentation)}.")
-        if type(augmentation.draws) is not int or augmentation.draws < 0:
+        if not isinstance(augmentation.draws, numbers.Integral) or augmentation.draws < 0:
             raise UserError(f"{flag}: draws must be a whole number from 0 on, and is {augmentation.draws!r}.")
         with calling(flag):
             try:

@@ -62,7 +62,7 @@ def settled(
             same = f"--steps={length}" if record.time is None else f"--time={record.time}"
             raise workdir.another_length(folder, f"{length} steps ({same})", config.schedule, same)
     else:
-        workdir.check(config, facts)
+        workdir.check(config, facts)  # likewise
     with scratch() as empty:
         tasks = _tasks(config, facts, evaluator, empty)
         steps = duration.steps_within(config, limit.time, images, labels, tasks=tasks, began=limit.began)

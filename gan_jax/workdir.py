@@ -122,38 +122,48 @@ def claim(config: Config, facts: Facts, time: str | None = None) -> Iterator[Pat
     files of a run without its config. Nothing is changed then.
     """
     folder = path_of(config)
-    try:
-        str(folder.absolute()).encode()
-    except UnicodeEncodeError:
-        raise UserError(
-            f"--workdir={str(folder.absolute())!r} is not UTF-8, in which checkpoints are named: give another."
-        ) from None
     with contextlib.ExitStack() as stack:
-        try:
+        with _usable(folder):
             _check(folder, config, facts)
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(folder / ".lock"))
             _check(folder, config, facts)  # another run may just have made it
             if not (folder / "config.json").exists():
                 write_config(folder, config, facts, time)
-        except BlockingIOError as error:
-            raise UserError(
-                f"--workdir={folder} is in use by another run: wait for it, or give another --workdir."
-            ) from error
-        except OSError as error:
-            raise UserError(
-                f"--workdir={folder} cannot be used ({error.strerror}): give a folder that can be written to."
-            ) from error
         yield folder
+
+
+@contextlib.contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    """Raises `UserError` for a folder in use, or one that cannot be."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"--workdir={str(folder.absolute())!r} is not UTF-8, in which checkpoints are named: give another."
+        ) from None
+    try:
+        yield
+    except BlockingIOError as error:
+        raise UserError(
+            f"--workdir={folder} is in use by another run: wait for it, or give another --workdir."
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"--workdir={folder} cannot be used ({error.strerror}): give a folder that can be written to."
+        ) from error
 
 
 def check(config: Config, facts: Facts) -> None:
     """Raises `UserError` as `claim` does where the run's folder holds what is not this run's, or cannot be made."""
     folder = path_of(config)
-    _check(folder, config, facts)
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        raise UserError(f"--workdir={folder} cannot be used: {there} is no folder that can be written to.")
+    with _usable(folder):
+        _check(folder, config, facts)
+        there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise UserError(
+                f"--workdir={folder} cannot be used: {there} is no folder that can be written to."
+            )
 
 
 def time_of(folder: Path, steps: int) -> str | None:

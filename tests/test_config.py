@@ -228,7 +228,7 @@ def test_the_commands_that_draw_say_the_same_of_the_checkpoint(capsys: pytest.Ca
         ),
         (
             "--penalty=none",
-            "unknown penalty 'none'. For none write --penalty without a value (in --vary penalty=).",
+            "unknown penalty 'none'. For none write --penalty without a value.",
         ),
         ("--penalty --penalty_weight=3", "--penalty_weight has nothing to weigh"),
         (

@@ -1,10 +1,13 @@
 """The experiment that times the compared systems: its arithmetic, and every one of them really trains in each round."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from kept import registries_kept
 from pages import CHINESE, EXPERIMENTS, README, ROOT
 
+import gan_jax
 from experiments import minutes
 from experiments.minutes import COMPARED, Options, Timed, measure, table
 from gan_jax.config import Config
@@ -25,12 +28,22 @@ def test_all_train_in_every_round_on_as_many_images(monkeypatch: pytest.MonkeyPa
         "one": Config(preset="gan", batch_size=16, epochs=3),
         "two": Config(preset="gan", batch_size=8, d_steps=2, steps=7),
     }
+    reached: list[int] = []
+    original = minutes.fit
+
+    def counted(config: Config, images: np.ndarray) -> Iterator[gan_jax.Gan]:
+        for gan in original(config, images):
+            reached.append(gan.step)
+            yield gan
+
+    monkeypatch.setattr(minutes, "fit", counted)
     turns: list[int] = []
     found = measure(systems, 2, images, lambda: turns.append(1), chunk_images=32)
     assert [timed.steps for timed in found.values()] == [12, 7]
     # By this clock a chunk takes a second: of 32 images it has two steps, each of 16 images in all.
     assert [timed.seconds for timed in found.values()] == [[0.5, 0.5], [0.5, 0.5]]
     assert len(turns) == 2
+    assert reached == [2, 2, 4, 4, 6, 6]
 
 
 def test_the_readmes_have_the_minutes_of_the_record() -> None:
@@ -44,7 +57,8 @@ def test_the_readmes_have_the_minutes_of_the_record() -> None:
         lines = [line.strip("|").split("|") for line in page.read_text().splitlines() if "±" in line]
         shown = {cells[0].strip(): cells[-1].strip() for cells in lines if cells[0].strip() in rows}
         assert shown == rows
-    assert "(results/minutes.md)" in EXPERIMENTS.read_text()
+    record = (ROOT / "experiments" / "results" / "minutes.md").read_text()
+    assert record[record.index("| system") :] in EXPERIMENTS.read_text()
 
 
 def test_the_compared_systems_are_those_that_there_are() -> None:

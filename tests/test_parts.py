@@ -182,6 +182,7 @@ GROWING = optax.GradientTransformation(
         (AUGMENTATIONS, failing, "it must be a gan_jax.Augmentation, and is of the type function"),
         (AUGMENTATIONS, Augmentation(1, failing), "KeyError: 'mine'"),
         (AUGMENTATIONS, Augmentation(-1, failing), "draws must be a whole number from 0 on, and is -1"),
+        (AUGMENTATIONS, Augmentation(np.int64(-2), failing), "draws must be a whole number from 0 on"),
         (AUGMENTATIONS, Augmentation(1.5, failing), "draws must be a whole number from 0 on, and is 1.5"),
         (
             AUGMENTATIONS,

@@ -125,10 +125,18 @@ def test_a_comparison_has_the_share_of_the_class_asked_for(
     found = scores_of(population, judge, tmp_path)
     assert found.scores[0]["label_accuracy"] == np.mean(asked != 3)
     results.write(tmp_path, {"hinge": found}, judge, dataset="mnist")
-    head, _, row, floor = (tmp_path / "report.md").read_text().splitlines()[4:8]
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    head, row, floor = (
+        next(line for line in lines if line.startswith(f"| {name} "))
+        for name in ("system", "hinge", "real train images")
+    )
     column = head.split(" | ").index("class asked for")
     assert row.split(" | ")[column] == f"{np.mean(asked != 3):.4g}"
     assert floor.count("|") == head.count("|")
 
-    plain = next(iter(gan_jax.fit_population([small(steps=1)], real)))
-    assert "label_accuracy" not in scores_of(plain, judge, tmp_path).scores[0]
+    plain = scores_of(next(iter(gan_jax.fit_population([small(steps=1)], real))), judge, tmp_path)
+    assert "label_accuracy" not in plain.scores[0]
+    for both in ({"with": found, "without": plain}, {"without": plain, "with": found}):
+        results.write(tmp_path, both, judge, dataset="mnist")  # one has what the other lacks
+        assert "class asked for" in (tmp_path / "report.md").read_text()
+        assert "have both come to the end" not in (tmp_path / "report.md").read_text()

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from experiments.ablation.changes import BASE, CHANGES, DEFAULT, base_of, changed, changes_of, register
-from experiments.ablation.results import Tried, write
+from experiments.ablation.results import Tried, protocols_of, write
 from experiments.cost import counted, cpu_seconds
 from gan_jax import Config, cli, data, report
 from gan_jax.comparison.scoring import scores_of
@@ -73,7 +73,7 @@ class Options:
                 raise UserError(f"--{name} names one twice: give each once.")
         if not self.datasets:
             raise UserError("--datasets must name one data set or more.")
-        names = [data.dataset_name(dataset) for dataset in self.datasets]
+        names = [folder_name(data.dataset_name(dataset)) for dataset in self.datasets]
         if alike := next((name for name in names if names.count(name) > 1), None):
             raise UserError(
                 f"--datasets has two of the name {alike}, and both would have its folder: rename one."
@@ -93,7 +93,7 @@ def ablate(options: Options) -> Path:
     judges = {dataset: judge for dataset, (_, judge) in sets.items()}
     # The base first: all others are held against it.
     names = [BASE, *(name for name in options.changes or changes_of(base) if name != BASE)]
-    _check_kept(out, names, options)
+    kept = _kept(out, names, options, judges)
     out.mkdir(parents=True, exist_ok=True)
     tried: dict[str, dict[str, Tried]] = {}
     for name in names:
@@ -102,21 +102,22 @@ def ablate(options: Options) -> Path:
             config = dataclasses.replace(changed(base, name, options.steps), **_source(dataset, options))
             place = folder / folder_name(data.dataset_name(dataset)) / folder_name(name)
             tried[name][dataset] = _tried(config, options, reals, judge, place)
-        write(out, tried, judges, _about(options))
+        if kept <= tried.keys():  # else an interrupted rerun would leave less than there was
+            write(out, tried, judges, _about(options))
         print(f"{name}: {', '.join(str(found) for found in tried[name].values())}", flush=True)
     return out
 
 
-def _check_kept(out: Path, names: Sequence[str], options: Options) -> None:
-    """Raises `UserError` where the folder has results that would be lost."""
+def _kept(out: Path, names: Sequence[str], options: Options, judges: Mapping[str, Evaluator]) -> set[str]:
+    """The changes that the folder has results of. Raises `UserError` where they would be lost."""
     try:
         record = json.loads(content_of(out / "ablation.json"))
-        about, there = _about(options), {**record, "datasets": list(record["floors"])}
+        there = {name: record[name] for name in ("base", "steps", "seeds", "protocols")}
         lost = [name for name in record["changes"] if name not in names]
     except (OSError, ValueError, TypeError, KeyError):
-        return
-    same = {**about, "datasets": list(options.datasets)}
-    if any(there.get(name) != value for name, value in same.items() if name != "device"):
+        return set()
+    about = {**_about(options), "protocols": protocols_of(judges)}
+    if any(about[name] != value for name, value in there.items()):
         raise UserError(
             f"{out}/ablation.json is of another ablation: give another --out, or another --workdir."
         )
@@ -125,6 +126,7 @@ def _check_kept(out: Path, names: Sequence[str], options: Options) -> None:
             f"{out}/ablation.json has {', '.join(lost)}, and --changes leaves that out: name it as well, or give "
             "another --out."
         )
+    return set(record["changes"])
 
 
 def _source(dataset: str, options: Options) -> dict[str, Any]:

@@ -52,11 +52,21 @@ def write(out: Path, tried: Results, judges: Mapping[str, Evaluator], about: Map
         }
         for name, change in found.items()
     }
-    protocols = {dataset: judge.name("METRIC") for dataset, judge in judges.items()}
-    whole = {"gan_jax": __version__, **about, "protocols": protocols, "floors": floors, "changes": entries}
+    whole = {
+        "gan_jax": __version__,
+        **about,
+        "protocols": protocols_of(judges),
+        "floors": floors,
+        "changes": entries,
+    }
     write_atomically(out / "ablation.json", json.dumps(whole, indent=1) + "\n")
     # As it is read again: what it says of a record is the same ever after.
     write_atomically(out / "ablation.md", table(json.loads(json.dumps(whole))))
+
+
+def protocols_of(judges: Mapping[str, Evaluator]) -> dict[str, str]:
+    """By what the samples are judged, by data set."""
+    return {dataset: judge.name("METRIC") for dataset, judge in judges.items()}
 
 
 class Change(NamedTuple):
@@ -136,7 +146,7 @@ def table(record: Mapping[str, Any]) -> str:
         lines.append(
             f"| `{label}` | {steps:,} | {' | '.join(cells)} | {ratio} | {verdict[0]} | {minutes} | {verdict[1]} |"
         )
-    real = [f"{record['floors'][dataset][metric]:.2f}" for dataset in names for metric in (METRIC, "recall")]
+    real = [f"{record['floors'][dataset][metric]:.3g}" for dataset in names for metric in (METRIC, "recall")]
     lines.append(f"| real train images | | {' | '.join(real)} | 1 | | | |")
     return "\n".join(lines) + "\n"
 

@@ -52,11 +52,14 @@ def _pairs(entries: Mapping[str, Scored]) -> Pairs:
     measured = {metric for entry in entries.values() for metric in _metrics(entry)}
     # Without any score at all, since all diverged, the first is what is missing.
     compared = [metric for metric in COMPARED if metric in measured] or list(COMPARED)[:1]
-    names = list(itertools.combinations(entries, 2))
     pairs: dict[str, dict[tuple[str, str], tuple[Difference, bool]]] = {}
-    for metric in compared if names else ():
+    for metric in compared:
+        # A system without labels has no share of the class asked for; one that diverged has no score at all.
+        having = [label for label, entry in entries.items() if metric in (_metrics(entry) or [metric])]
+        names = list(itertools.combinations(having, 2))
         found = [_difference(entries[a], entries[b], metric) for a, b in names]
-        pairs[metric] = dict(zip(names, zip(found, told_apart(found), strict=True), strict=True))
+        if names:
+            pairs[metric] = dict(zip(names, zip(found, told_apart(found), strict=True), strict=True))
     return pairs
 
 

@@ -61,6 +61,7 @@ def scores_of(population: Population, evaluator: Judge, folder: Path) -> Scored:
         "judge": evaluator.digest,
         "families": dict(evaluator.families),
         "plugins": sorted(plugin.sha256 for plugin in plugins.LOADED.values()) if own else [],
+        # Not named as before there was a share of these: scores without it are measured again.
         "classes": None if asked is None else sha256_of_arrays({"asked": asked}),
     }
     path = folder / NAME
@@ -92,9 +93,8 @@ def _scores(gan: Gan, evaluator: Judge, asked: np.ndarray | None) -> dict[str, f
         return {score.metric: score.value for score in evaluator.scores(images)}
     seen = evaluator.see(choose(images, evaluator.num, evaluator.seed))
     found = {score.metric: score.value for score in evaluator.scores(images, seen)}
-    if asked is not None:
-        accuracy = evaluator.label_accuracy(seen, choose(asked, evaluator.num, evaluator.seed))
-        found |= {} if accuracy is None else {LABEL_ACCURACY: accuracy}
+    if asked is not None and evaluator.network.judges_labels:
+        found[LABEL_ACCURACY] = evaluator.label_accuracy(seen, choose(asked, evaluator.num, evaluator.seed))
     return found
 
 

@@ -179,9 +179,9 @@ class Evaluator:
             ]
         return found
 
-    def label_accuracy(self, seen: Seen, labels: np.ndarray) -> float | None:
-        """The share of what `see` gave that the network takes for these labels [n]; None where it judges no labels."""
-        return float(np.mean(seen.labels == labels)) if self.network.judges_labels else None
+    def label_accuracy(self, seen: Seen, labels: np.ndarray) -> float:
+        """The share of what `see` gave that the network, one that judges labels, takes for these labels [n]."""
+        return float(np.mean(seen.labels == labels))
 
     def floors(self) -> dict[str, float]:
         """Every metric of real train images in place of samples; no generator should beat it in distance, coverage."""
