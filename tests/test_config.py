@@ -85,6 +85,19 @@ def test_presets_are_the_default_but_for_what_makes_them(name: str) -> None:
     assert (found.log_every, found.checkpoint_every) == chunk
 
 
+def test_the_defaults_penalties_are_lighter_with_labels() -> None:
+    weight = lambda *flags: config.from_args(flags).penalty_weight
+    assert weight() == weight("--no_conditional") == 0.3
+    assert weight("--conditional") == weight("--loss=wasserstein", "--conditional") == 0.1
+    assert weight("--conditional", "--penalty=r2,r1") == 0.1
+    assert weight("--conditional", "--penalty=r1") is None  # not the system's own
+    assert weight("--conditional", "--penalty_weight=0.3") == 0.3
+    assert weight("--conditional", "--preset=best") == PRESETS["best"].penalty_weight
+    assert Config(conditional=True) == config.from_args(["--conditional"])
+    assert dataclasses.replace(Config(), conditional=True).penalty_weight == 0.3  # keeps every other value
+    assert str(workdir.path_of(Config(conditional=True))) == "runs/mnist-hinge-conditional"
+
+
 def test_a_presets_weight_is_of_its_own_penalties() -> None:
     def of(*flags: str) -> tuple[tuple[str, ...], float | None, int]:
         found = config.from_args(["--preset=best", *flags])
