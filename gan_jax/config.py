@@ -25,9 +25,9 @@ class Config(System, Nets, Optimization, Run):
 
     def __post_init__(self) -> None:
         """Take what was not given from the preset, and check every field."""
-        # These first: a preset's weight, and how often, are those of its own penalties, and labels want another one.
-        options.check_only(self, ("penalty", "conditional"), _defaults(self.preset))
-        options.check(self, _defaults(self.preset, self.penalty, self.conditional))
+        # The penalty first: a preset's weight, and how often, are those of its own penalties.
+        options.check_only(self, ("penalty",), _defaults(self.preset))
+        options.check(self, _defaults(self.preset, self.penalty))
         for name in ("penalty", "augment"):
             given = getattr(self, name)
             if len(set(given)) < len(given):
@@ -56,22 +56,12 @@ C = TypeVar("C", bound=Config)
 OF_PENALTIES = {"penalty_weight": None, "penalty_every": 1}
 
 
-# Of the default system's penalties where G and D are told the class: under heavier ones D learns ever less of it, and
-# long runs become worse (see experiments/README.md).
-WEIGHT_WITH_LABELS = 0.1
-
-
-def _defaults(
-    preset: Any, penalty: tuple[str, ...] | None = None, conditional: bool = False
-) -> dict[str, Any]:
-    """What a system says, a preset or the default, with labels or without, beside a penalty that may be another than
-    its own.
+def _defaults(preset: Any, penalty: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """What a system says, a preset or the default, beside a penalty that may be another than its own.
 
     A preset that there is not says what the default does; `options.check` refuses it.
     """
     values = {name: found.default for name, found in options.options_of(Config).items()}
-    if conditional:
-        values["penalty_weight"] = WEIGHT_WITH_LABELS
     if isinstance(preset, str) and preset in PRESETS:
         if not isinstance(PRESETS[preset], Config):
             raise UserError(
@@ -178,9 +168,7 @@ def command_from_args(kind: type[C], args: Sequence[str]) -> C:
         args,
         prog="python -m gan_jax.train",
         description="Train a GAN on MNIST-sized images. Rerun the same command to resume.",
-        defaults=lambda given: _defaults(
-            given.get("preset"), penalties_of(given), given.get("conditional", False)
-        ),
+        defaults=lambda given: _defaults(given.get("preset"), penalties_of(given)),
         from_file=cli.FromFile(
             "A run's config.json: all its values but for --workdir; flags beside it win.",
             _values_of_file,
@@ -218,7 +206,7 @@ def _values_of_file(file: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def own_values(config: Config) -> dict[str, Any]:
     """What the config's system says by itself: the preset's values, or the defaults."""
-    return {"preset": None, **_defaults(config.preset, config.penalty, config.conditional)}
+    return {"preset": None, **_defaults(config.preset, config.penalty)}
 
 
 def differing(there: Config, here: Config, *roles: str) -> list[str]:

@@ -68,8 +68,8 @@ class System:
     )
     penalty_weight: float | None = option(
         0.3,
-        "Weight of the penalties. Without it, the system's own penalties have the system's weight (0.1 in the default "
-        "system with --conditional), and others have their papers': 10 for gp and dragan, 1 for the rest.",
+        "Weight of the penalties. Without it, the system's own penalties have the system's weight, and others have "
+        "their papers': 10 for gp and dragan, 1 for the rest.",
         options.optional(options.POSITIVE),
         role="rate",
         also=("lambda", "gp_weight", "lambda_gp"),

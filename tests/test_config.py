@@ -85,19 +85,6 @@ def test_presets_are_the_default_but_for_what_makes_them(name: str) -> None:
     assert (found.log_every, found.checkpoint_every) == chunk
 
 
-def test_the_defaults_penalties_are_lighter_with_labels() -> None:
-    weight = lambda *flags: config.from_args(flags).penalty_weight
-    assert weight() == weight("--no_conditional") == 0.3
-    assert weight("--conditional") == weight("--loss=wasserstein", "--conditional") == 0.1
-    assert weight("--conditional", "--penalty=r2,r1") == 0.1
-    assert weight("--conditional", "--penalty=r1") is None  # not the system's own
-    assert weight("--conditional", "--penalty_weight=0.3") == 0.3
-    assert weight("--conditional", "--preset=best") == PRESETS["best"].penalty_weight
-    assert Config(conditional=True) == config.from_args(["--conditional"])
-    assert dataclasses.replace(Config(), conditional=True).penalty_weight == 0.3  # keeps every other value
-    assert str(workdir.path_of(Config(conditional=True))) == "runs/mnist-hinge-conditional"
-
-
 def test_a_presets_weight_is_of_its_own_penalties() -> None:
     def of(*flags: str) -> tuple[tuple[str, ...], float | None, int]:
         found = config.from_args(["--preset=best", *flags])
@@ -370,6 +357,15 @@ def test_epochs_of_few_images_are_said_to_be_few_steps() -> None:
     short = dataclasses.replace(best, steps=10)
     assert advice_on_length(short, plan(short, 300), 300) is None  # who gives steps knows
     assert advice_on_length(Config(epochs=1), plan(Config(epochs=1), 60_000), 60_000) is None  # a first try
+    labels = Config(conditional=True, steps=40_001)
+    line = advice_on_length(labels, plan(labels, 60_000), 60_000) or ""
+    assert line.startswith("40,001 steps with labels are many")
+    assert line.endswith("did not with --penalty_weight=0.1.")
+    for change in ({"steps": 40_000}, {"penalty_weight": 0.1}, {"conditional": False}):
+        other = dataclasses.replace(labels, **change)
+        assert advice_on_length(other, plan(other, 60_000), 60_000) is None
+    normed = Config(preset="hinge", conditional=True, steps=90_000)
+    assert advice_on_length(normed, plan(normed, 60_000), 60_000) is None
 
 
 def test_json_round_trip_and_damage() -> None:
