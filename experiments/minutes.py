@@ -9,14 +9,14 @@ do not count. Writes minutes.md to --out. Expect four minutes of a core, of whic
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
-from experiments.population_cost import now, on_cpu
+from experiments.ablation.changes import base_of
+from experiments.population_cost import chunk_seconds, on_cpu
 from gan_jax import PRESETS, Config, cli, data, fit
 from gan_jax.comparison.systems import DEFAULT
 from gan_jax.errors import UserError
@@ -88,19 +88,13 @@ def measure(
             config, steps=length, log_every=steps[name], checkpoint_every=length, keep_every=None
         )
         running[name] = fit(timed, images)
-        _turn(running[name])
+        chunk_seconds(running[name], lambda gan: gan.state)
         found[name] = Timed(plan(config, len(images)).total, [])
     for _ in range(rounds):
         for name, chunks in running.items():
-            found[name].seconds.append(_turn(chunks) / steps[name])
+            found[name].seconds.append(chunk_seconds(chunks, lambda gan: gan.state) / steps[name])
         turn()
     return found
-
-
-def _turn(chunks: Iterator[Any]) -> float:
-    begin = now()
-    jax.block_until_ready(next(chunks).state)
-    return now() - begin
 
 
 def table(found: Mapping[str, Timed]) -> str:
@@ -128,7 +122,7 @@ def main(args: Sequence[str]) -> None:
     folder = expanded(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     images, _ = data.load("mnist", "train")
-    systems = {name: Config() if name == DEFAULT else Config(preset=name) for name in options.systems}
+    systems = {name: base_of(name) for name in options.systems}
     with tqdm(total=options.rounds, unit="round", disable=None) as bar:
         found = measure(systems, options.rounds, images, bar.update)
     text = table(found)

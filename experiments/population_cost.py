@@ -82,7 +82,7 @@ def measure(
     begin = now()
     # Once for all populations: a second one would find its programs compiled, and seem to start in no time.
     alone = fit(config, images)
-    _chunk(alone, lambda gan: gan.state)
+    chunk_seconds(alone, lambda gan: gan.state)
     first = now() - begin
     for members in options.members:
         cost = _beside(alone, config, members, options.rounds, images, turn)
@@ -100,17 +100,17 @@ def _beside(
     """The same without the single run's start, of one population, which the memory is free of afterwards."""
     begin = now()
     together = fit_population([dataclasses.replace(config, seed=seed) for seed in range(members)], images)
-    _chunk(together, lambda population: population.members)
+    chunk_seconds(together, lambda population: population.members)
     first = now() - begin
     single, member, count = [], [], config.log_every * members
     for _ in range(rounds):
-        member.append(_chunk(together, lambda population: population.members) / count)
-        single.append(sum(_chunk(alone, lambda gan: gan.state) for _ in range(members)) / count)
+        member.append(chunk_seconds(together, lambda population: population.members) / count)
+        single.append(sum(chunk_seconds(alone, lambda gan: gan.state) for _ in range(members)) / count)
         turn()
     return Cost(members, single, member, 0, first - count * float(np.median(member)))
 
 
-def _chunk(chunks: Iterator[Any], state: Callable[[Any], Any]) -> float:
+def chunk_seconds(chunks: Iterator[Any], state: Callable[[Any], Any]) -> float:
     """The seconds of the next chunk."""
     begin = now()
     jax.block_until_ready(state(next(chunks)))

@@ -226,10 +226,7 @@ def test_the_commands_that_draw_say_the_same_of_the_checkpoint(capsys: pytest.Ca
             "--d_steps=1000000000",
             "--d_steps=1000000000 is not allowed: it must be a whole number from 1 to 10000.",
         ),
-        (
-            "--penalty=none",
-            "unknown penalty 'none'. For none write --penalty without a value.",
-        ),
+        ("--penalty=none", "unknown penalty 'none'. For none write --penalty without a value."),
         ("--penalty --penalty_weight=3", "--penalty_weight has nothing to weigh"),
         (
             "--penalty --penalty_every=4",

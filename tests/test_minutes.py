@@ -8,7 +8,7 @@ from kept import registries_kept
 from pages import CHINESE, EXPERIMENTS, README, ROOT
 
 import gan_jax
-from experiments import minutes
+from experiments import minutes, population_cost
 from experiments.minutes import COMPARED, Options, Timed, measure, table
 from gan_jax.config import Config
 from gan_jax.errors import UserError
@@ -22,7 +22,7 @@ def test_minutes_are_those_of_the_median_step_at_the_full_length() -> None:
 
 def test_all_train_in_every_round_on_as_many_images(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(1000))
-    monkeypatch.setattr(minutes, "now", lambda: float(next(clock)))
+    monkeypatch.setattr(population_cost, "now", lambda: float(next(clock)))
     images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
     systems = {
         "one": Config(preset="gan", batch_size=16, epochs=3),

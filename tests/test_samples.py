@@ -44,9 +44,8 @@ def test_classes_have_the_shares_of_the_labels(gans: tuple[gan_jax.Gan, gan_jax.
     np.testing.assert_array_equal(few, found)  # whatever the order of the labels
     assert (np.bincount(few[:100], minlength=3) > [60, 10, 1]).all()  # mixed
     for num, counts in ((10, [7, 2, 1]), (4, [2, 1, 1]), (3, [1, 1, 1]), (2, [1, 1, 0])):
-        rare = classes_like(
-            conditional.parts, num, LABELS
-        )  # a rare class is there, where there is room for it
+        # A rare class is there, where there is room for it.
+        rare = classes_like(conditional.parts, num, LABELS)
         assert rare is not None
         assert np.bincount(rare, minlength=3).tolist() == counts
     in_turn = classes_like(conditional.parts, 6, None)

@@ -60,8 +60,7 @@ def write(out: Path, tried: Results, judges: Mapping[str, Evaluator], about: Map
         "changes": entries,
     }
     write_atomically(out / "ablation.json", json.dumps(whole, indent=1) + "\n")
-    # As it is read again: what it says of a record is the same ever after.
-    write_atomically(out / "ablation.md", table(json.loads(json.dumps(whole))))
+    write_atomically(out / "ablation.md", table(whole))
 
 
 def protocols_of(judges: Mapping[str, Evaluator]) -> dict[str, str]:

@@ -138,17 +138,8 @@ def _report(
         diverged = f"{sum(d >= 0 for d in entry.diverged)} of {seeds}"
         lines.append(_row([label, str(entry.steps), *cells, diverged, _collapsed(entry, floors)]))
     if floors:
-        lines.append(
-            _row(
-                [
-                    evaluator.floors_of,
-                    "",
-                    *(f"{floors[m]:.4g}" if m in floors else "" for m in metrics),
-                    "",
-                    "",
-                ]
-            )
-        )
+        cells = [f"{floors[m]:.4g}" if m in floors else "" for m in metrics]
+        lines.append(_row([evaluator.floors_of, "", *cells, "", ""]))
     if lost := _lost(entries):
         lines += ["", f"Diverged: {', '.join(lost)}."]
     lines += ["", *_sentences(pairs), "", "![Losses over training](curves.png)"]
