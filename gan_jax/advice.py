@@ -17,7 +17,9 @@ def advice(config: Config) -> str | None:
     """A line for such a config, else None."""
     slow = config.dtype == "bfloat16" and jax.default_backend() == "cpu"
     speed = "--dtype=bfloat16 is for GPU and TPU: on a CPU it is slower than float32." if slow else None
-    return " ".join(filter(None, (speed, _on_bounds(config)))) or None
+    worse = config.preset == "best" and config.conditional
+    labels = "with labels --preset=best_conditional is better than best." if worse else None
+    return " ".join(filter(None, (speed, labels, _on_bounds(config)))) or None
 
 
 # What the presets' epochs were chosen on, and what is few beside it: images, and steps.
@@ -31,11 +33,12 @@ MANY_STEPS, LIGHT = 40_000, 0.1
 def advice_on_length(config: Config, plan: Plan, num_images: int) -> str | None:
     """A line where epochs of few images make a run too short to draw anything, or one with labels is too long for its
     penalties, else None."""
-    heavy = {"r1", "r2"} & set(config.penalty) and (config.penalty_weight or 1.0) > LIGHT
-    if config.conditional and heavy and plan.total > MANY_STEPS:
+    # None are the papers' weights, which are heavier.
+    heavy = config.penalty_weight is None or config.penalty_weight > LIGHT
+    if config.conditional and {"r1", "r2"} & set(config.penalty) and heavy and plan.total > MANY_STEPS:
         return (
             f"{plan.total:,} steps with labels are many: on MNIST such runs became worse under penalties of weight "
-            f"0.3, and did not with --penalty_weight={LIGHT}."
+            f"0.3, and did not under lighter ones. Take --preset=best_conditional, or --penalty_weight={LIGHT}."
         )
     if config.steps is not None or num_images >= FEW_IMAGES or plan.total >= FEW_STEPS:
         return None

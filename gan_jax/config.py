@@ -144,6 +144,14 @@ _SYSTEMS: dict[str, dict[str, Any]] = {
         "schedule": "cooldown",
         "epochs": 20,
     },
+    # The same with labels, under which the hinge loss is better than r3gan's, and lighter penalties than heavier ones.
+    "best_conditional": {
+        "conditional": True,
+        "penalty_weight": 0.1,
+        "z_dim": 256,
+        "schedule": "cooldown",
+        "epochs": 20,
+    },
 }
 
 # To add one: PRESETS["mine"] = Config(loss="mine", …). Config(preset="mine") then takes its values.

@@ -167,6 +167,41 @@ def test_the_command_tries_changes_and_takes_what_is_there(
         ablation.main([*FLAGS, "rates=half"])
 
 
+def test_with_labels_the_table_has_the_share_of_the_class_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = (
+        "--base=best_conditional",
+        "--datasets=mnist",
+        "--seeds=1",
+        "--steps=3",
+        "--num=300",
+        "--out=out",
+        "--changes",
+    )
+    assert ablation.main([*flags, "penalty_weight=0.2"]) == 0
+    record = json.loads(Path("out/ablation.json").read_text())
+    assert record["base"] == "best_conditional"
+    for name, weight in ((BASE, 0.1), ("penalty_weight=0.2", 0.2)):
+        one = record["changes"][name]["datasets"]["mnist"]
+        assert (one["config"]["conditional"], one["config"]["penalty_weight"]) == (True, weight)
+        [scores] = one["scores"]
+        assert 0 <= scores["label_accuracy"] <= 1
+    assert Path("runs/ablation-best_conditional-3/mnist/base").is_dir()
+    lines = Path("out/ablation.md").read_text().splitlines()
+    heading, rule, base, change, real = lines[-5:]
+    assert "| mnist: Fréchet | recall | class asked for, % | ratio |" in heading
+    assert base.startswith("| `best_conditional` | 3 |")
+    assert change.startswith("| `penalty_weight=0.2` | 3 |")
+    assert len({line.count("|") for line in (heading, rule, base, change, real)}) == 1
+
+    np.savez("plain.npz", images=np.random.default_rng(0).integers(0, 256, (3000, 8, 8, 1), np.uint8))
+    with pytest.raises(UserError, match=r"--base=best_conditional needs labels, and plain\.npz has none"):
+        ablation.main(["--base=best_conditional", "--datasets=plain.npz", "--workdir=w"])
+    assert not Path("w").exists()
+
+
 def test_what_no_distance_can_be_computed_of_is_refused_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

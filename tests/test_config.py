@@ -66,6 +66,15 @@ EXPECTED = {
         "schedule": "cooldown",
         "epochs": 20,
     },
+    "best_conditional": {
+        "conditional": True,
+        "penalty": ("r1", "r2"),
+        "penalty_weight": 0.1,
+        "penalty_every": 4,
+        "z_dim": 256,
+        "schedule": "cooldown",
+        "epochs": 20,
+    },
 }
 CHUNKS = {"log_every", "checkpoint_every"}  # of those whose batches are larger
 
@@ -75,7 +84,7 @@ def test_presets_are_the_default_but_for_what_makes_them(name: str) -> None:
     found = config.from_args([f"--preset={name}"])
     assert found == PRESETS[name]
     normed = name in ("lsgan", "hinge")
-    # Light penalties in some steps alone are the default's, and `best`'s.
+    # Light penalties in some steps alone are the default's, and the best systems'.
     light = {"penalty_weight": None, "penalty_every": 1}
     own = {"preset": name, "spectral_norm": normed, **light, **EXPECTED[name]}
     differing = {key for key, value in vars(found).items() if value != getattr(Config(), key)}
@@ -301,6 +310,14 @@ def test_steps_win_over_epochs_and_it_is_said(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == ""
 
 
+def test_best_with_labels_says_that_another_is_better() -> None:
+    assert advice(Config(preset="best", conditional=True)) == (
+        "with labels --preset=best_conditional is better than best."
+    )
+    for config_ in (Config(preset="best"), Config(conditional=True), Config(preset="best_conditional")):
+        assert advice(config_) is None
+
+
 def test_losses_that_need_a_constraint_say_so_and_no_preset_does() -> None:
     assert advice(Config(loss="wasserstein")) is None  # the default's penalties
     free = Config(loss="wasserstein", penalty=())
@@ -357,7 +374,7 @@ def test_epochs_of_few_images_are_said_to_be_few_steps() -> None:
     labels = Config(conditional=True, steps=40_001)
     line = advice_on_length(labels, plan(labels, 60_000), 60_000) or ""
     assert line.startswith("40,001 steps with labels are many")
-    assert line.endswith("did not with --penalty_weight=0.1.")
+    assert line.endswith("Take --preset=best_conditional, or --penalty_weight=0.1.")
     for change in ({"steps": 40_000}, {"penalty_weight": 0.1}, {"conditional": False}):
         other = dataclasses.replace(labels, **change)
         assert advice_on_length(other, plan(other, 60_000), 60_000) is None

@@ -2,6 +2,7 @@
 
     python -m experiments.ablation --seeds=5 --steps=5000 --data_dir=/usr/share/datasets/fashion-mnist
     python -m experiments.ablation --base=r3gan --changes z_dim=64 translation+cutout --seeds=3
+    python -m experiments.ablation --base=best_conditional --changes penalty_weight=0.2
 
 Each change's seeds train side by side, on as many images as the base's, and are judged by images of the train split
 that no GAN has seen: the test images are left for the report of what is chosen. Writes ablation.md and ablation.json,
@@ -89,7 +90,7 @@ def ablate(options: Options) -> Path:
     base = base_of(options.base)
     folder = expanded(options.workdir or f"runs/ablation-{options.base}-{options.steps}")
     out = expanded(options.out) if options.out else folder
-    sets = {dataset: _split(dataset, options) for dataset in options.datasets}
+    sets = {dataset: _split(dataset, options, base) for dataset in options.datasets}
     judges = {dataset: judge for dataset, (_, judge) in sets.items()}
     # The base first: all others are held against it.
     names = [BASE, *(name for name in options.changes or changes_of(base) if name != BASE)]
@@ -134,11 +135,13 @@ def _source(dataset: str, options: Options) -> dict[str, Any]:
     return {"dataset": dataset, "data_dir": options.data_dir if has_files else None}
 
 
-def _split(dataset: str, options: Options) -> tuple[Reals, Evaluator]:
+def _split(dataset: str, options: Options, base: Config) -> tuple[Reals, Evaluator]:
     """What GANs are trained on, and what judges them."""
     whole_set = load_reals(Source(dataset), _source(dataset, options)["data_dir"])
     if data.are_points(whole_set.train_images.shape[1:]):
         raise UserError(f"--datasets={dataset} holds points, and the scores are of images.")
+    if base.conditional and whole_set.train_labels is None:
+        raise UserError(f"--base={options.base} needs labels, and {dataset} has none: leave one of them out.")
     reals = held_out(whole_set)
     judge = Evaluator(
         reals.test_images,
@@ -148,6 +151,7 @@ def _split(dataset: str, options: Options) -> tuple[Reals, Evaluator]:
         name=reals.name,
         families=FAMILIES,
         split=VAL,
+        train_labels=reals.train_labels if base.conditional else None,
         progress=lambda x, title: x,
     )
     judge.check_frechet()

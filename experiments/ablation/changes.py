@@ -49,6 +49,11 @@ def _penalties(*names: str, weight: float | None = None, every: int = 1) -> dict
     return {"spectral_norm": False, "penalty": names, "penalty_weight": weight, "penalty_every": every}
 
 
+def _of_penalties(**fields: Any) -> Callable[[Config], dict[str, Any]]:
+    """Of the base's own penalties, if it has any."""
+    return lambda base: fields if base.penalty else {}
+
+
 # Name -> the fields, or what makes them of the base.
 CHANGES: dict[str, dict[str, Any] | Callable[[Config], dict[str, Any]]] = {
     BASE: {},
@@ -95,8 +100,10 @@ CHANGES: dict[str, dict[str, Any] | Callable[[Config], dict[str, Any]]] = {
     "r1+r2=0.3/4": _penalties("r1", "r2", weight=0.3, every=4),
     "r1+r2=0.1": _penalties("r1", "r2", weight=0.1),
     "gp": _penalties("gp"),
-    "penalty_every=1": {"penalty_every": 1},
-    "penalty_every=4": lambda base: {"penalty_every": 4} if base.penalty else {},
+    "penalty_weight=0.1": _of_penalties(penalty_weight=0.1),
+    "penalty_weight=0.2": _of_penalties(penalty_weight=0.2),
+    "penalty_every=1": _of_penalties(penalty_every=1),
+    "penalty_every=4": _of_penalties(penalty_every=4),
     "spectral_norm+r1=0.1": {**_penalties("r1", weight=0.1), "spectral_norm": True},
     "relativistic": {"loss": "relativistic"},
     "cross_entropy": {"loss": "cross_entropy"},

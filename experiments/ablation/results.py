@@ -11,6 +11,7 @@ from experiments.ablation.changes import BASE
 from gan_jax import __version__, data
 from gan_jax.comparison.spread import Difference, difference, spread
 from gan_jax.evaluation.protocol import Evaluator
+from gan_jax.evaluation.scores import LABEL_ACCURACY
 from gan_jax.storage import write_atomically
 
 METRIC = "frechet_distance"
@@ -111,6 +112,9 @@ def table(record: Mapping[str, Any]) -> str:
     """The page of what `ablation.json` holds."""
     names = {dataset: data.dataset_name(dataset) for dataset in record["floors"]}
     first, last = record["seeds"]
+    # Of bases with labels, where the network that judges knows the classes.
+    ones = [one for change in record["changes"].values() for one in change["datasets"].values()]
+    asked = ["class asked for, %"] if any(LABEL_ACCURACY in x for one in ones for x in one["scores"]) else []
     lines = [
         f"# One change at a time: {record['base']}, seeds {first} to {last}",
         "",
@@ -125,9 +129,9 @@ def table(record: Mapping[str, Any]) -> str:
         "0. With – the seeds do not tell. Each change is judged alone, without a correction for their number.",
         "",
         "| change | steps | "
-        + " | ".join(f"{name}: Fréchet | recall" for name in names.values())
+        + " | ".join(" | ".join([f"{name}: Fréchet", "recall", *asked]) for name in names.values())
         + " | ratio | difference | CPU minutes | verdict |",
-        "|---" * (6 + 2 * len(names)) + "|",
+        "|---" * (6 + (2 + len(asked)) * len(names)) + "|",
     ]
     for name, change in record["changes"].items():
         cells = []
@@ -136,6 +140,8 @@ def table(record: Mapping[str, Any]) -> str:
             interval = "" if name == BASE else f" ({_interval(one['minus_base'])})"
             scores = [scores for scores in one["scores"] if scores]
             cells += [_cell([x[METRIC] for x in scores]) + interval, _cell([x["recall"] for x in scores])]
+            shares = [100 * x[LABEL_ACCURACY] for x in scores if LABEL_ACCURACY in x]
+            cells += [_cell(shares) if shares else "–" for _ in asked]
         ratio = "–" if change["ratio"] is None else _number(change["ratio"])
         costs = [one["cpu_seconds"] for one in change["datasets"].values()]
         minutes = "–" if None in costs else f"{sum(costs) / 60:.1f}"
@@ -145,7 +151,8 @@ def table(record: Mapping[str, Any]) -> str:
         lines.append(
             f"| `{label}` | {steps:,} | {' | '.join(cells)} | {ratio} | {verdict[0]} | {minutes} | {verdict[1]} |"
         )
-    real = [f"{record['floors'][dataset][metric]:.3g}" for dataset in names for metric in (METRIC, "recall")]
+    floors = [record["floors"][dataset] for dataset in names]
+    real = [f"{floor[METRIC]:.3g} | {floor['recall']:.3g}" + " | " * len(asked) for floor in floors]
     lines.append(f"| real train images | | {' | '.join(real)} | 1 | | | |")
     return "\n".join(lines) + "\n"
 
