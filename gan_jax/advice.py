@@ -26,19 +26,18 @@ def advice(config: Config) -> str | None:
 MNIST_IMAGES = 60_000
 FEW_IMAGES, FEW_STEPS = 10_000, 5_000
 
-# Steps with labels from which on heavier penalties than the other weight made MNIST's digits worse.
-MANY_STEPS, LIGHT = 40_000, 0.1
+# Steps with labels from which on penalties of this weight, or of more, make MNIST's digits worse.
+MANY_STEPS, HEAVY = 40_000, 0.3
 
 
 def advice_on_length(config: Config, plan: Plan, num_images: int) -> str | None:
     """A line where epochs of few images make a run too short to draw anything, or one with labels is too long for its
     penalties, else None."""
-    # None are the papers' weights, which are heavier.
-    heavy = config.penalty_weight is None or config.penalty_weight > LIGHT
-    if config.conditional and {"r1", "r2"} & set(config.penalty) and heavy and plan.total > MANY_STEPS:
+    if plan.total > MANY_STEPS and _heavy_with_labels(config):
+        lighter = f"--penalty_weight={PRESETS['best_conditional'].penalty_weight}"
         return (
             f"{plan.total:,} steps with labels are many: on MNIST such runs became worse under penalties of weight "
-            f"0.3, and did not under lighter ones. Take --preset=best_conditional, or --penalty_weight={LIGHT}."
+            f"{HEAVY}, and did not under lighter ones. Give {lighter}."
         )
     if config.steps is not None or num_images >= FEW_IMAGES or plan.total >= FEW_STEPS:
         return None
@@ -47,6 +46,14 @@ def advice_on_length(config: Config, plan: Plan, num_images: int) -> str | None:
         f"{config.epochs} epochs of these {num_images:,} images are {plan.total:,} steps, and of MNIST they are "
         f"{usual:,}: give --steps, or a time such as --time=10m."
     )
+
+
+def _heavy_with_labels(config: Config) -> bool:
+    if not config.conditional or config.preset == "best":  # of which `advice` speaks
+        return False
+    # None are the papers' weights, which are heavier.
+    heavy = config.penalty_weight is None or config.penalty_weight >= HEAVY
+    return heavy and bool({"r1", "r2"} & set(config.penalty))
 
 
 def _on_bounds(config: Config) -> str | None:

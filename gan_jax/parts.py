@@ -148,7 +148,8 @@ def build(
     """
     if config.conditional and num_classes is None:
         raise UserError(
-            "--conditional needs labels, and these images have none: leave it out, or give --no_conditional."
+            "a conditional GAN needs labels, and these images have none: leave --conditional out, or the preset that "
+            "has it, or give --no_conditional."
         )
     if config.augment and are_points(image_shape):
         raise UserError("--augment is for images, and the examples are points in the plane: leave it out.")

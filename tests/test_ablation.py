@@ -13,6 +13,7 @@ import pytest
 from pages import EXPERIMENTS, ROOT
 
 from experiments.ablation import __main__ as ablation
+from experiments.ablation import index
 from experiments.ablation.changes import BASE, CHANGES, base_of, changed, changes_of, register
 from experiments.ablation.results import METRIC, Change, Tried, table
 from gan_jax import AUGMENTATIONS, MODELS, cli, population_run
@@ -219,6 +220,8 @@ def test_what_no_distance_can_be_computed_of_is_refused_before_training(
         (["--base=mine"], "unknown base 'mine'"),
         (["--changes", "z_dim=3"], "unknown change 'z_dim=3'"),
         (["--changes", "z_dim=64", "z_dim=64"], "--changes names one twice"),
+        (["--changes", "z_dim=64", "batch=16"], "--changes=batch=16 is no single change of default"),
+        (["--base=gan", "--changes", "G=wide"], "--changes=G=wide is no single change of gan"),
         (["--datasets"], "--datasets must name one data set or more"),
         (["--datasets", "a/x.npz", "b/x.npz"], "--datasets has two of the name x"),
     ],
@@ -241,7 +244,18 @@ def test_every_change_is_of_some_base() -> None:
         base_of("mine")
 
 
-RECORDS = sorted((ROOT / "experiments" / "results").glob("ablation*.json"))
+def test_the_index_has_every_change_of_every_record() -> None:
+    found = index.records()
+    assert len(found) == len(RECORDS) > 9
+    assert index.PAGE.read_text() == index.page(found), "run python -m experiments.ablation.index"
+    lines = index.PAGE.read_text().splitlines()
+    assert len([line for line in lines if line.startswith("| [`")]) == sum(
+        len(record["changes"]) - 1 for record in found.values()
+    )
+    assert "(results/ablation.md)" in EXPERIMENTS.read_text()
+
+
+RECORDS = sorted((ROOT / "experiments" / "results").glob("ablation_*.json"))
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
@@ -266,7 +280,7 @@ def test_a_record_holds_what_its_scores_say_and_its_page_and_the_readme_what_it_
     page = table(record)
     assert path.with_suffix(".md").read_text() == page
     shown = EXPERIMENTS.read_text()
-    if path.stem != "ablation":  # of a default that is gone: in words
+    if path.stem != "ablation_cosine":  # of a default that is gone: in words
         assert f"(results/{path.stem}.md)" in shown
         [rows] = re.findall(r"(?:^\| `.*\n)+", page, re.M)
         assert rows in shown

@@ -374,12 +374,17 @@ def test_epochs_of_few_images_are_said_to_be_few_steps() -> None:
     labels = Config(conditional=True, steps=40_001)
     line = advice_on_length(labels, plan(labels, 60_000), 60_000) or ""
     assert line.startswith("40,001 steps with labels are many")
-    assert line.endswith("Take --preset=best_conditional, or --penalty_weight=0.1.")
-    for change in ({"steps": 40_000}, {"penalty_weight": 0.1}, {"conditional": False}):
+    assert line.endswith(
+        "under penalties of weight 0.3, and did not under lighter ones. Give --penalty_weight=0.1."
+    )
+    for change in ({"steps": 40_000}, {"penalty_weight": 0.2}, {"conditional": False}):
         other = dataclasses.replace(labels, **change)
         assert advice_on_length(other, plan(other, 60_000), 60_000) is None
-    normed = Config(preset="hinge", conditional=True, steps=90_000)
-    assert advice_on_length(normed, plan(normed, 60_000), 60_000) is None
+    for preset in ("hinge", "best", "best_conditional"):  # normed, advised against anyway, and light
+        other = Config(preset=preset, conditional=True, steps=90_000)
+        assert advice_on_length(other, plan(other, 60_000), 60_000) is None
+    heavy = Config(preset="best_conditional", penalty_weight=0.3)
+    assert "Give --penalty_weight=0.1." in (advice_on_length(heavy, plan(heavy, 60_000), 60_000) or "")
 
 
 def test_json_round_trip_and_damage() -> None:

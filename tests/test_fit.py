@@ -267,7 +267,7 @@ def test_what_a_gan_cannot_go_on_as_is_refused_at_the_call(
         ({"labels": LABELS[1:]}, "one for each of the 70 images"),
         ({"images": IMAGES / 255}, "images must be uint8"),
         ({"images": IMAGES[:10]}, "--batch_size=16 is more than the 10 images"),
-        ({"config": {"conditional": True}}, "--conditional needs labels, and these images have none"),
+        ({"config": {"conditional": True}}, "a conditional GAN needs labels, and these images have none"),
         ({"config": {"dataset": "nowhere"}, "images": None}, "unknown dataset 'nowhere'"),
     ],
 )

@@ -214,7 +214,7 @@ def test_a_faulty_part_is_one_line_that_names_its_flag(
 
 
 def test_a_conditional_run_needs_labels() -> None:
-    with pytest.raises(UserError, match="--conditional needs labels, and these images have none"):
+    with pytest.raises(UserError, match="a conditional GAN needs labels, and these images have none"):
         build(Config(conditional=True), SHAPE, None)
 
 

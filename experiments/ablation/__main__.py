@@ -4,6 +4,8 @@
     python -m experiments.ablation --base=r3gan --changes z_dim=64 translation+cutout --seeds=3
     python -m experiments.ablation --base=best_conditional --changes penalty_weight=0.2
 
+The first is some 50 changes, which take six to nine hours of a core: name the --changes that you ask about.
+
 Each change's seeds train side by side, on as many images as the base's, and are judged by images of the train split
 that no GAN has seen: the test images are left for the report of what is chosen. Writes ablation.md and ablation.json,
 anew after each change. Rerun the same command to go on, or with more --changes beside those that are there.
@@ -88,12 +90,18 @@ def ablate(options: Options) -> Path:
     """
     register()
     base = base_of(options.base)
+    there = changes_of(base)
+    if other := [name for name in options.changes if name not in there]:
+        raise UserError(
+            f"--changes={other[0]} is no single change of {options.base}, which has it already or has other nets: "
+            "leave it out."
+        )
     folder = expanded(options.workdir or f"runs/ablation-{options.base}-{options.steps}")
     out = expanded(options.out) if options.out else folder
     sets = {dataset: _split(dataset, options, base) for dataset in options.datasets}
     judges = {dataset: judge for dataset, (_, judge) in sets.items()}
     # The base first: all others are held against it.
-    names = [BASE, *(name for name in options.changes or changes_of(base) if name != BASE)]
+    names = [BASE, *(name for name in options.changes or there if name != BASE)]
     kept = _kept(out, names, options, judges)
     out.mkdir(parents=True, exist_ok=True)
     tried: dict[str, dict[str, Tried]] = {}

@@ -137,16 +137,16 @@ def table(record: Mapping[str, Any]) -> str:
         cells = []
         for dataset in names:
             one = change["datasets"][dataset]
-            interval = "" if name == BASE else f" ({_interval(one['minus_base'])})"
+            interval = "" if name == BASE else f" ({interval_cell(one['minus_base'])})"
             scores = [scores for scores in one["scores"] if scores]
             cells += [_cell([x[METRIC] for x in scores]) + interval, _cell([x["recall"] for x in scores])]
             shares = [100 * x[LABEL_ACCURACY] for x in scores if LABEL_ACCURACY in x]
             cells += [_cell(shares) if shares else "–" for _ in asked]
-        ratio = "–" if change["ratio"] is None else _number(change["ratio"])
+        ratio = "–" if change["ratio"] is None else number(change["ratio"])
         costs = [one["cpu_seconds"] for one in change["datasets"].values()]
         minutes = "–" if None in costs else f"{sum(costs) / 60:.1f}"
         steps = next(iter(change["datasets"].values()))["steps"]
-        verdict = ["", ""] if name == BASE else [_interval(change["ratio_minus_base"]), change["verdict"]]
+        verdict = ["", ""] if name == BASE else [interval_cell(change["ratio_minus_base"]), change["verdict"]]
         label = record["base"] if name == BASE else name
         lines.append(
             f"| `{label}` | {steps:,} | {' | '.join(cells)} | {ratio} | {verdict[0]} | {minutes} | {verdict[1]} |"
@@ -161,20 +161,20 @@ def _cell(values: Sequence[float]) -> str:
     found = spread(values)
     if found is None:
         return "diverged"
-    return _number(found.mean) + ("" if found.sd is None else f" ± {_number(found.sd)}")
+    return number(found.mean) + ("" if found.sd is None else f" ± {number(found.sd)}")
 
 
-def _interval(found: Mapping[str, Any]) -> str:
+def interval_cell(found: Mapping[str, Any]) -> str:
     """A `Difference`, as the record has it."""
     if found["n"] == 0:
         return "–"
     if found["interval"] is None:
-        return _number(found["mean"], "+")
+        return number(found["mean"], "+")
     low, high = found["interval"]
-    return f"{_number(found['mean'], '+')} [{_number(low, '+')}, {_number(high, '+')}]"
+    return f"{number(found['mean'], '+')} [{number(low, '+')}, {number(high, '+')}]"
 
 
-def _number(value: float, sign: str = "") -> str:
+def number(value: float, sign: str = "") -> str:
     """Two decimals, of large numbers fewer; with a true minus, so that no line breaks after it."""
     digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     return f"{value:{sign}.{digits}f}".replace("-", "−")
