@@ -18,7 +18,9 @@ def advice(config: Config) -> str | None:
     slow = config.dtype == "bfloat16" and jax.default_backend() == "cpu"
     speed = "--dtype=bfloat16 is for GPU and TPU: on a CPU it is slower than float32." if slow else None
     worse = config.preset == "best" and config.conditional
-    labels = "with labels --preset=best_conditional is better than best." if worse else None
+    labels = (
+        "with labels --preset=best_conditional is better than best, on MNIST at least." if worse else None
+    )
     return " ".join(filter(None, (speed, labels, _on_bounds(config)))) or None
 
 
@@ -37,7 +39,7 @@ def advice_on_length(config: Config, plan: Plan, num_images: int) -> str | None:
         lighter = f"--penalty_weight={PRESETS['best_conditional'].penalty_weight}"
         return (
             f"{plan.total:,} steps with labels are many: on MNIST such runs became worse under penalties of weight "
-            f"{HEAVY}, and did not under lighter ones. Give {lighter}."
+            f"{HEAVY} or more, and did not under lighter ones. Give {lighter}."
         )
     if config.steps is not None or num_images >= FEW_IMAGES or plan.total >= FEW_STEPS:
         return None

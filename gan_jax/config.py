@@ -144,7 +144,8 @@ _SYSTEMS: dict[str, dict[str, Any]] = {
         "schedule": "cooldown",
         "epochs": 20,
     },
-    # The same with labels, under which the hinge loss is better than r3gan's, and lighter penalties than heavier ones.
+    # No paper's either. The default with labels, so with the hinge loss, which is better with them than r3gan's; with
+    # lighter penalties, and the noise, the schedule and the epochs of `best`.
     "best_conditional": {
         "conditional": True,
         "penalty_weight": 0.1,

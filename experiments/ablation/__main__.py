@@ -93,8 +93,8 @@ def ablate(options: Options) -> Path:
     there = changes_of(base)
     if other := [name for name in options.changes if name not in there]:
         raise UserError(
-            f"--changes={other[0]} is no single change of {options.base}, which has it already or has other nets: "
-            "leave it out."
+            f"--changes={other[0]} is no change of {options.base}, which has these values already, or has no "
+            "penalties, or other nets: leave it out."
         )
     folder = expanded(options.workdir or f"runs/ablation-{options.base}-{options.steps}")
     out = expanded(options.out) if options.out else folder

@@ -25,11 +25,12 @@ def records() -> dict[str, dict[str, Any]]:
 def page(found: Mapping[str, Mapping[str, Any]]) -> str:
     """One line for each change of each record."""
     lines = [
-        "# One change at a time: all that was tried",
+        "# One change at a time: all that was tried over seeds",
         "",
         "Each change to a system is trained over seeds, and judged by images that no GAN has seen. A ratio is the mean "
         "over the data sets, MNIST and Fashion-MNIST, of the Fréchet distance as a multiple of that of real train "
-        "images; the difference to the system's has its 95% interval. The pages have distances, recalls and costs.",
+        "images; the difference to the system's has its 95% interval, where there are three seeds or more. "
+        "With – the seeds do not tell. The pages have distances, recalls and costs.",
         "",
         "| system | change | steps of the system | seeds | ratio, system | ratio, changed | difference | verdict |",
         "|---|---|---|---|---|---|---|---|",
