@@ -91,9 +91,9 @@ def ablate(options: Options) -> Path:
     register()
     base = base_of(options.base)
     there = changes_of(base)
-    if other := [name for name in options.changes if name not in there]:
+    if other := next((name for name in options.changes if name not in there), None):
         raise UserError(
-            f"--changes={other[0]} is no change of {options.base}, which has these values already, or has no "
+            f"--changes={other} is no change of {options.base}, which has these values already, or has no "
             "penalties, or other nets: leave it out."
         )
     folder = expanded(options.workdir or f"runs/ablation-{options.base}-{options.steps}")
@@ -159,7 +159,7 @@ def _split(dataset: str, options: Options, base: Config) -> tuple[Reals, Evaluat
         name=reals.name,
         families=FAMILIES,
         split=VAL,
-        train_labels=reals.train_labels if base.conditional else None,
+        train_labels=reals.train_labels,
         progress=lambda x, title: x,
     )
     judge.check_frechet()

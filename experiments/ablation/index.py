@@ -1,6 +1,8 @@
 """All that was tried, a line each: writes experiments/results/ablation.md from the records beside it.
 
-python -m experiments.ablation.index
+    python -m experiments.ablation.index
+
+Run it after a record has come to them, or has changed.
 """
 
 import json
@@ -46,7 +48,7 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
                     f"{record['steps']:,}",
                     f"{last - first + 1}",
                     number(changes[BASE]["ratio"]),
-                    "–" if values["ratio"] is None else number(values["ratio"]),
+                    number(values["ratio"]),
                     interval_cell(values["ratio_minus_base"]),
                     values["verdict"],
                 )

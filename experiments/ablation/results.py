@@ -142,7 +142,7 @@ def table(record: Mapping[str, Any]) -> str:
             cells += [_cell([x[METRIC] for x in scores]) + interval, _cell([x["recall"] for x in scores])]
             shares = [100 * x[LABEL_ACCURACY] for x in scores if LABEL_ACCURACY in x]
             cells += [_cell(shares) if shares else "–" for _ in asked]
-        ratio = "–" if change["ratio"] is None else number(change["ratio"])
+        ratio = number(change["ratio"])
         costs = [one["cpu_seconds"] for one in change["datasets"].values()]
         minutes = "–" if None in costs else f"{sum(costs) / 60:.1f}"
         steps = next(iter(change["datasets"].values()))["steps"]
@@ -174,7 +174,9 @@ def interval_cell(found: Mapping[str, Any]) -> str:
     return f"{number(found['mean'], '+')} [{number(low, '+')}, {number(high, '+')}]"
 
 
-def number(value: float, sign: str = "") -> str:
-    """Two decimals, of large numbers fewer; with a true minus, so that no line breaks after it."""
+def number(value: float | None, sign: str = "") -> str:
+    """Two decimals, of large numbers fewer; with a true minus, so that no line breaks after it; – of None."""
+    if value is None:
+        return "–"
     digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     return f"{value:{sign}.{digits}f}".replace("-", "−")
