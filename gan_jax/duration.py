@@ -95,9 +95,10 @@ def steps_within(
 ) -> int:
     """How many steps of a run take about so long: `dataclasses.replace(config, steps=steps_within(config, "10m"))`.
 
-    Measured by steps that are thrown away. That, and compiling, which `fit` then has behind it unless the run is
-    shorter than a chunk, is part of the time. A run of many chunks, mostly of `log_every` steps, is whole chunks. On an
-    accelerator every run of a chunk or more is: another length would be another program.
+    Measured by steps that are thrown away. The time includes that, and compiling, which `fit` does not do
+    again unless the run is shorter than a chunk. A chunk is mostly `log_every` steps. Runs of 50 chunks or more are
+    rounded down to whole chunks. On an accelerator all runs of a chunk or more are: another length would be another
+    program.
 
     Args:
       config: the run; its own length does not count.

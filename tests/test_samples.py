@@ -132,6 +132,12 @@ def test_a_comparison_has_the_share_of_the_class_asked_for(
     column = head.split(" | ").index("class asked for")
     assert row.split(" | ")[column] == f"{np.mean(asked != 3):.4g}"
     assert floor.count("|") == head.count("|")
+    assert "The classifier gives" not in (tmp_path / "report.md").read_text()  # no labels of test images
+    wrong = np.where(np.arange(200) < 50, (labels + 1) % 10, labels)
+    knowing = Evaluator(real, real, test_labels=wrong, network=network, num=200, families=("classes",))
+    results.write(tmp_path, {"hinge": found}, knowing, dataset="mnist")
+    report = (tmp_path / "report.md").read_text()
+    assert "\n\nThe classifier gives 75.00% of the real test images their own class.\n\n" in report
 
     plain = scores_of(next(iter(gan_jax.fit_population([small(steps=1)], real))), judge, tmp_path)
     assert "label_accuracy" not in plain.scores[0]

@@ -17,6 +17,7 @@ from gan_jax.comparison.scoring import Scored
 from gan_jax.comparison.spread import Difference, difference, spread, told_apart
 from gan_jax.errors import printable
 from gan_jax.evaluation.named import Judge
+from gan_jax.evaluation.protocol import Evaluator
 from gan_jax.evaluation.scores import LABEL_ACCURACY, heading, sayable
 from gan_jax.storage import replacing, write_atomically
 
@@ -140,6 +141,10 @@ def _report(
     if floors:
         cells = [f"{floors[m]:.4g}" if m in floors else "" for m in metrics]
         lines.append(_row([evaluator.floors_of, "", *cells, "", ""]))
+    if LABEL_ACCURACY in metrics and isinstance(evaluator, Evaluator):
+        real = evaluator.label_accuracy_of_test()
+        if real is not None:
+            lines += ["", f"The classifier gives {real:.2%} of the real test images their own class."]
     if lost := _lost(entries):
         lines += ["", f"Diverged: {', '.join(lost)}."]
     lines += ["", *_sentences(pairs), "", "![Losses over training](curves.png)"]

@@ -86,8 +86,8 @@ def _label_accuracy(evaluator: Evaluator, seen: Seen, labels: np.ndarray) -> dic
         str(label): float(np.mean(seen.labels[labels == label] == label)) for label in np.unique(labels)
     }
     found: dict[str, Any] = {"samples": evaluator.label_accuracy(seen, labels), "by_class": by_class}
-    if evaluator.test_labels is not None:
-        found["test"] = evaluator.label_accuracy(evaluator.statistics.test, evaluator.test_labels)
+    if (real := evaluator.label_accuracy_of_test()) is not None:
+        found["test"] = real
     return found
 
 

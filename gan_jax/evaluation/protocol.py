@@ -183,6 +183,12 @@ class Evaluator:
         """The share of what `see` gave that the network, one that judges labels, takes for these labels [n]."""
         return float(np.mean(seen.labels == labels))
 
+    def label_accuracy_of_test(self) -> float | None:
+        """The same of the real test images: about all that a generator can reach. None where they have no labels."""
+        if self.test_labels is None or not self.network.judges_labels:
+            return None
+        return self.label_accuracy(self.statistics.test, self.test_labels)
+
     def floors(self) -> dict[str, float]:
         """Every metric of real train images in place of samples; no generator should beat it in distance, coverage."""
         bounds = [self.statistics.bounds(family) for family in self._families]
