@@ -5,7 +5,8 @@
 
 All train in this process and take turns, a chunk of each in every round, so that a busy moment of the machine meets
 all of them. On a CPU times are the process's CPU time, on an accelerator a clock's. Compiling, checkpoints and scores
-do not count. Writes minutes.md to --out. Expect four minutes of a core, of which two are for compiling.
+do not count. Conditional systems get MNIST's labels. Writes minutes.md to --out. Expect four minutes of a core, of
+which two are for compiling.
 """
 
 import dataclasses
@@ -72,12 +73,14 @@ def measure(
     systems: Mapping[str, Config],
     rounds: int,
     images: np.ndarray,
+    labels: np.ndarray | None = None,
     turn: Callable[[], Any] = lambda: None,
     chunk_images: int = IMAGES,
 ) -> dict[str, Timed]:
     """The systems' times over the rounds, before which all compile.
 
-    turn: called after each round. chunk_images: how many images D sees in a system's turn.
+    labels: for conditional systems. turn: called after each round. chunk_images: how many images D sees in a system's
+    turn.
     """
     steps, running, found = {}, {}, {}
     for name, config in systems.items():
@@ -87,7 +90,7 @@ def measure(
         timed = dataclasses.replace(
             config, steps=length, log_every=steps[name], checkpoint_every=length, keep_every=None
         )
-        running[name] = fit(timed, images)
+        running[name] = fit(timed, images, labels if config.conditional else None)
         chunk_seconds(running[name], lambda gan: gan.state)
         found[name] = Timed(plan(config, len(images)).total, [])
     for _ in range(rounds):
@@ -121,10 +124,10 @@ def main(args: Sequence[str]) -> None:
     options = cli.parse(Options, args, prog="python -m experiments.minutes", description=__doc__ or "")
     folder = expanded(options.out)
     folder.mkdir(parents=True, exist_ok=True)
-    images, _ = data.load("mnist", "train")
+    images, labels = data.load("mnist", "train")
     systems = {name: base_of(name) for name in options.systems}
     with tqdm(total=options.rounds, unit="round", disable=None) as bar:
-        found = measure(systems, options.rounds, images, bar.update)
+        found = measure(systems, options.rounds, images, labels, bar.update)
     text = table(found)
     write_atomically(folder / "minutes.md", text)
     print(text)

@@ -52,6 +52,11 @@ DECISIVE = (
 )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """There are none."""
+
+
 @contextlib.contextmanager
 def one_device() -> Iterator[None]:
     """JAX's devices are the first of them."""
@@ -85,6 +90,7 @@ def decisive(found: dict[str, Any]) -> dict[str, Any]:
 
 def main(args: Sequence[str]) -> None:
     """The command."""
+    cli.parse(Options, args, prog="python -m experiments.reference_losses", description=__doc__ or "")
     cli.use_compilation_cache()
     found = {system: losses(system) for system in SYSTEMS}
     content = {"environment": decisive(environment()), "losses": found}

@@ -267,6 +267,9 @@ def test_the_index_has_every_change_of_every_record(tmp_path: Path, monkeypatch:
     assert {"ablation_default", "ablation_hinge", "ablation_best_conditional"} <= found.keys()
     shown = index.PAGE.read_text()
     monkeypatch.setattr(index, "PAGE", tmp_path / "ablation.md")
+    with pytest.raises(UserError, match="--seeds"):
+        index.main(["--seeds=3"])
+    assert not (tmp_path / "ablation.md").exists()
     index.main([])
     assert (tmp_path / "ablation.md").read_text() == shown, "run python -m experiments.ablation.index"
     lines = shown.splitlines()

@@ -315,6 +315,16 @@ def test_no_reason_is_left_of_a_line_that_is_gone() -> None:
     assert typed >= {*OWN_WORDS, *SEEDS, "runs/a", "runs/b", "--npz=theirs.npz"}
 
 
+def test_no_two_ablations_of_the_pages_have_one_folder() -> None:
+    """The second of them would be refused."""
+    options = [
+        parsed(*call) for words in LINES if (call := called(words)) and call[0] == "experiments.ablation"
+    ]
+    folders = [one.workdir or (one.base, one.steps) for one in options]
+    assert len(folders) > 5
+    assert len(set(folders)) == len(folders)
+
+
 def test_each_experiment_of_the_pages_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     names = set(re.findall(r"python -m (experiments\.\w+)", EXPERIMENTS.read_text()))
     assert len(names) > 5

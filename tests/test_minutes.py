@@ -24,21 +24,23 @@ def test_all_train_in_every_round_on_as_many_images(monkeypatch: pytest.MonkeyPa
     clock = iter(range(1000))
     monkeypatch.setattr(population_cost, "now", lambda: float(next(clock)))
     images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
+    labels = np.arange(64, dtype=np.int32) % 10
     systems = {
-        "one": Config(preset="gan", batch_size=16, epochs=3),
+        "one": Config(preset="gan", batch_size=16, epochs=3, conditional=True),
         "two": Config(preset="gan", batch_size=8, d_steps=2, steps=7),
     }
     reached: list[int] = []
     original = minutes.fit
 
-    def counted(config: Config, images: np.ndarray) -> Iterator[gan_jax.Gan]:
-        for gan in original(config, images):
+    def counted(config: Config, images: np.ndarray, known: np.ndarray | None) -> Iterator[gan_jax.Gan]:
+        assert (known is labels) == config.conditional
+        for gan in original(config, images, known):
             reached.append(gan.step)
             yield gan
 
     monkeypatch.setattr(minutes, "fit", counted)
     turns: list[int] = []
-    found = measure(systems, 2, images, lambda: turns.append(1), chunk_images=32)
+    found = measure(systems, 2, images, labels, lambda: turns.append(1), chunk_images=32)
     assert [timed.steps for timed in found.values()] == [12, 7]
     # By this clock a chunk takes a second: of 32 images it has two steps, each of 16 images in all.
     assert [timed.seconds for timed in found.values()] == [[0.5, 0.5], [0.5, 0.5]]

@@ -5,6 +5,7 @@
 Run it after a record has come to them, or has changed.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,11 @@ from gan_jax.storage import write_atomically
 
 RESULTS = Path(__file__).parent.parent / "results"
 PAGE = RESULTS / "ablation.md"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """There are none."""
 
 
 def records() -> dict[str, dict[str, Any]]:
@@ -32,7 +38,8 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
         "Each change to a system is trained over seeds, and judged by images that no GAN has seen. A ratio is the mean "
         "over the data sets, MNIST and Fashion-MNIST, of the Fréchet distance as a multiple of that of real train "
         "images; the difference to the system's has its 95% interval, where there are three seeds or more. "
-        "With – the seeds do not tell. The pages have distances, recalls and costs.",
+        "With – the seeds do not tell. Most runs are much shorter than the system's own, and what is better or worse "
+        "so early may not be at its full length. The pages have distances, recalls and costs.",
         "",
         "| system | change | steps of the system | seeds | ratio, system | ratio, changed | difference | verdict |",
         "|---|---|---|---|---|---|---|---|",
@@ -58,6 +65,7 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main(args: Sequence[str]) -> None:
     """The command."""
+    cli.parse(Options, args, prog="python -m experiments.ablation.index", description=__doc__ or "")
     write_atomically(PAGE, page(records()))
     print(f"Written: {PAGE}")
 
