@@ -317,10 +317,8 @@ def test_no_reason_is_left_of_a_line_that_is_gone() -> None:
 
 def test_no_two_ablations_of_the_pages_have_one_folder() -> None:
     """The second of them would be refused."""
-    options = [
-        parsed(*call) for words in LINES if (call := called(words)) and call[0] == "experiments.ablation"
-    ]
-    folders = [one.workdir or (one.base, one.steps) for one in options]
+    calls = [call for words in LINES if (call := called(words)) and call[0] == "experiments.ablation"]
+    folders = [parsed(*call).folder for call in calls]
     assert len(folders) > 5
     assert len(set(folders)) == len(folders)
 

@@ -82,6 +82,11 @@ class Options:
                 f"--datasets has two of the name {alike}, and both would have its folder: rename one."
             )
 
+    @property
+    def folder(self) -> Path:
+        """That of the GANs."""
+        return expanded(self.workdir or f"runs/ablation-{self.base}-{self.steps}")
+
 
 def ablate(options: Options) -> Path:
     """Train, score and write, as the command does; returns the folder of the results.
@@ -96,7 +101,7 @@ def ablate(options: Options) -> Path:
             f"--changes={other} is no change of {options.base}, which has these values already, or has no "
             "penalties, or other nets: leave it out."
         )
-    folder = expanded(options.workdir or f"runs/ablation-{options.base}-{options.steps}")
+    folder = options.folder
     out = expanded(options.out) if options.out else folder
     sets = {dataset: _split(dataset, options, base) for dataset in options.datasets}
     judges = {dataset: judge for dataset, (_, judge) in sets.items()}
